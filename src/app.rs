@@ -1,0 +1,323 @@
+//! The service, put together: [`App::build`] opens everything, [`App::run`] runs it until it is told to stop.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use secrecy::ExposeSecret as _;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api_key::KeyHasher,
+    attempt::Attempter,
+    clock::Clock,
+    config::{Config, Mode},
+    dispatcher::{Dispatcher, Limits, Recorder},
+    endpoint_url::UrlRules,
+    entropy::Entropy,
+    http::{self, Api},
+    id::IdSource,
+    ingest::{Batcher, Ingest},
+    keys::KeyIssuer,
+    maintenance::Maintenance,
+    schedule::Schedule,
+    store::{SqliteStore, Store},
+    test_clock::TestClock,
+    transport::{AddressPolicy, HyperTransport, Resolve, SystemResolver, TransportSettings},
+    vault::Vault,
+};
+
+/// Which parts of the service a process runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Both.
+    #[default]
+    All,
+    /// The two listeners.
+    Api,
+    /// Delivery and upkeep; of the listeners it answers only the health checks.
+    Worker,
+}
+
+impl Role {
+    fn serves(self) -> bool {
+        self != Self::Worker
+    }
+
+    fn works(self) -> bool {
+        self != Self::Api
+    }
+}
+
+/// How a worker without an API finds what other processes accepted.
+const POLL: Duration = Duration::from_secs(1);
+
+/// The store with what is needed to read and write secrets in it.
+#[derive(Clone)]
+pub struct Foundation {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The service's clock.
+    pub clock: Clock,
+    /// Where ids come from.
+    pub ids: Arc<IdSource>,
+    /// Where randomness comes from.
+    pub entropy: Entropy,
+    /// Seals signing secrets.
+    pub vault: Arc<Vault>,
+    /// Hashes API keys.
+    pub hasher: Arc<KeyHasher>,
+}
+
+impl Foundation {
+    /// Opens the database and brings it up to date, and checks that the encryption key is the one it was made with.
+    pub async fn open(config: &Config) -> Result<Self> {
+        let entropy = Entropy::os();
+        let ids = Arc::new(IdSource::new(entropy.clone()));
+        let url = config.database.url.expose_secret();
+        let encryption_key = encryption_key(config, &entropy)?;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(url, Arc::clone(&ids)).await?);
+        let vault = Arc::new(Vault::new(encryption_key, entropy.clone()));
+        let hasher = Arc::new(KeyHasher::new(pepper(store.as_ref(), &vault, &entropy).await?));
+        let clock = if config.test_clock.enabled {
+            TestClock::resume(store.as_ref(), Clock::system().now()).await?
+        } else {
+            Clock::system()
+        };
+        Ok(Self { store, clock, ids, entropy, vault, hasher })
+    }
+
+    /// What makes API keys.
+    #[must_use]
+    pub fn key_issuer(&self) -> KeyIssuer {
+        KeyIssuer {
+            store: Arc::clone(&self.store),
+            ids: Arc::clone(&self.ids),
+            entropy: self.entropy.clone(),
+            hasher: Arc::clone(&self.hasher),
+            clock: self.clock.clone(),
+        }
+    }
+}
+
+/// The service, built and bound, but not yet running.
+pub struct App {
+    config: Arc<Config>,
+    role: Role,
+    foundation: Foundation,
+    api: Arc<Api>,
+    dispatcher: Dispatcher,
+    recorder: Recorder,
+    batcher: Batcher,
+    maintenance: Arc<Maintenance>,
+    public: TcpListener,
+    internal: TcpListener,
+    draining: CancellationToken,
+}
+
+impl App {
+    /// Opens the database, binds the listeners and puts the parts together.
+    pub async fn build(config: Config, role: Role) -> Result<Self> {
+        Self::build_with_resolver(config, role, Arc::new(SystemResolver::new())).await
+    }
+
+    /// The same with another way to resolve names.
+    pub async fn build_with_resolver(config: Config, role: Role, resolver: Arc<dyn Resolve>) -> Result<Self> {
+        if config.test_clock.enabled && role != Role::All {
+            bail!("test_clock.enabled needs --role all: the clock that moves is this process's own");
+        }
+        let foundation = Foundation::open(&config).await?;
+        let Foundation { store, clock, ids, vault, .. } = foundation.clone();
+        let addresses = AddressPolicy::new(config.allowed_networks());
+        let transport = HyperTransport::new(transport_settings(&config, addresses.clone()), resolver)?;
+        let retry = &config.retry;
+        let attempter = Attempter::new(
+            Arc::new(transport),
+            vault,
+            Schedule::new(retry.ladder.clone(), retry.window, retry.jitter),
+            clock.clone(),
+            Arc::clone(&ids),
+        );
+        let limits = Limits {
+            in_flight: config.delivery.max_in_flight,
+            in_flight_per_endpoint: config.delivery.max_in_flight_per_endpoint,
+            attempt_timeout: config.delivery.timeout,
+            window: retry.window,
+            poll: (role == Role::Worker).then_some(POLL),
+        };
+        let (dispatcher, recorder) =
+            Dispatcher::new(Arc::clone(&store), clock.clone(), ids, attempter, limits);
+        let queue_max = config.limits.accept_queue_max;
+        let (ingest, batcher) = Ingest::new(Arc::clone(&store), clock.clone(), dispatcher.clone(), queue_max);
+        let maintenance = Arc::new(Maintenance::new(
+            Arc::clone(&store),
+            clock.clone(),
+            dispatcher.clone(),
+            config.retention.events,
+            retry.window,
+        ));
+        let test_clock = config
+            .test_clock
+            .enabled
+            .then(|| TestClock::new(clock, Arc::clone(&store), dispatcher.clone(), Arc::clone(&maintenance)));
+        let public = bind("server.listen", config.server.listen).await?;
+        let internal = bind("internal.listen", config.internal.listen).await?;
+        let config = Arc::new(config);
+        let draining = CancellationToken::new();
+        let url_rules = UrlRules { allow_http: config.http_allowed(), addresses };
+        let api = Arc::new(Api::new(
+            foundation.clone(),
+            Arc::clone(&config),
+            ingest,
+            dispatcher.clone(),
+            test_clock,
+            url_rules,
+            draining.clone(),
+        ));
+        Ok(Self {
+            config,
+            role,
+            foundation,
+            api,
+            dispatcher,
+            recorder,
+            batcher,
+            maintenance,
+            public,
+            internal,
+            draining,
+        })
+    }
+
+    /// Where merchants call.
+    pub fn public_addr(&self) -> Result<SocketAddr> {
+        Ok(self.public.local_addr()?)
+    }
+
+    /// Where internal services and operators call.
+    pub fn internal_addr(&self) -> Result<SocketAddr> {
+        Ok(self.internal.local_addr()?)
+    }
+
+    /// The store and what belongs to it.
+    #[must_use]
+    pub fn foundation(&self) -> &Foundation {
+        &self.foundation
+    }
+
+    /// Runs until `shutdown` returns, then drains: takes no more requests, finishes attempts within the grace, and gives
+    /// the leases back.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
+        let Foundation { store, .. } = self.foundation;
+        let stop = CancellationToken::new();
+        let recorder = tokio::spawn(self.recorder.run());
+        let batcher = tokio::spawn(self.batcher.run());
+        let mut worker: Option<JoinHandle<()>> = None;
+        let mut scheduler = None;
+        if self.role.works() {
+            let freed = store.become_worker().await?;
+            if freed > 0 {
+                tracing::info!(freed, "took over deliveries that an earlier process had leased");
+            }
+            let (dispatcher, stop) = (self.dispatcher.clone(), stop.clone());
+            worker = Some(tokio::spawn(async move { dispatcher.run(stop).await }));
+            scheduler = Some(self.maintenance.start().await.context("the upkeep cannot be scheduled")?);
+        }
+        let grace = self.config.shutdown.grace;
+        let routers = if self.role.serves() {
+            (http::public::router(Arc::clone(&self.api)), http::internal::router(Arc::clone(&self.api)))
+        } else {
+            (http::health::router(Arc::clone(&self.api)), http::health::router(Arc::clone(&self.api)))
+        };
+        tracing::info!(public = %self.public.local_addr()?, internal = %self.internal.local_addr()?, role = ?self.role, "listening");
+        let serve = |listener, router| tokio::spawn(http::serve(listener, router, stop.clone(), grace));
+        let servers = (serve(self.public, routers.0), serve(self.internal, routers.1));
+
+        shutdown.await;
+        tracing::info!("draining");
+        self.draining.cancel();
+        stop.cancel();
+        let drained = async {
+            let _ = tokio::join!(servers.0, servers.1);
+            if let Some(worker) = worker {
+                let _ = worker.await;
+            }
+            self.dispatcher.drain().await;
+        };
+        if tokio::time::timeout(grace, drained).await.is_err() {
+            tracing::warn!("the grace has passed; attempts under way are made again by the next process");
+        }
+        if let Some(mut scheduler) = scheduler {
+            let _ = scheduler.shutdown().await;
+        }
+        batcher.abort();
+        recorder.abort();
+        store.close().await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{key}: cannot listen on {address}"))
+}
+
+fn transport_settings(config: &Config, addresses: AddressPolicy) -> TransportSettings {
+    TransportSettings {
+        timeout: config.delivery.timeout,
+        connect_timeout: config.delivery.connect_timeout,
+        response_body_max: config.delivery.response_body_max,
+        addresses,
+        idle_connections_per_host: config.delivery.max_in_flight_per_endpoint,
+        extra_root_certificates: config.security.extra_root_certificates.clone(),
+    }
+}
+
+/// The configured encryption key; in development, one that is made beside the database at first start.
+fn encryption_key(config: &Config, entropy: &Entropy) -> Result<[u8; 32]> {
+    let configured = config.security.encryption_key.expose_secret();
+    if !configured.is_empty() {
+        return Ok(Vault::key_from_base64(configured)?);
+    }
+    if config.mode == Mode::Production {
+        bail!("security.encryption_key: production needs one");
+    }
+    let path = SqliteStore::path(config.database.url.expose_secret())?.with_extension("encryption-key");
+    let failed = || format!("cannot read or make the development encryption key {}", path.display());
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Vault::key_from_base64(text.trim()).with_context(failed)?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder).with_context(failed)?;
+            }
+            let key = Vault::generate_key(entropy);
+            write_private(&path, &key).with_context(failed)?;
+            Ok(Vault::key_from_base64(&key)?)
+        }
+        Err(error) => Err(error).with_context(failed),
+    }
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+fn write_private(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// The key of the API key hashes. It is random and kept sealed in the database, so opening it also proves that the
+/// encryption key is the right one.
+async fn pepper(store: &dyn Store, vault: &Vault, entropy: &Entropy) -> Result<[u8; 32]> {
+    const NAME: &str = "api_key_pepper";
+    let fresh = vault.seal(NAME, &entropy.bytes::<32>());
+    let kept = store
+        .setting_or_insert(NAME, &format!("{}:{}", fresh.key_id, hex::encode(&fresh.ciphertext)))
+        .await?;
+    let (key_id, ciphertext) = kept.split_once(':').context("settings.api_key_pepper is damaged")?;
+    let ciphertext = hex::decode(ciphertext).context("settings.api_key_pepper is damaged")?;
+    let sealed = crate::vault::Sealed { key_id: key_id.to_owned(), ciphertext };
+    let opened =
+        vault.open(NAME, &sealed).context("security.encryption_key is not the one of this database")?;
+    opened.as_slice().try_into().context("settings.api_key_pepper is damaged")
+}

@@ -1,0 +1,196 @@
+//! One attempt: sign at this moment, send, and say what the outcome means for the delivery.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::{
+    clock::{Clock, UnixMs},
+    delivery::{AbandonedReason, Attempt, AttemptResult, LeasedDelivery, Verdict},
+    endpoint_url::EndpointUrl,
+    id::IdSource,
+    schedule::{Next, Schedule, parse_retry_after},
+    signature::{SigningSecret, k_payments_signature, standard_webhooks_signature},
+    transport::{AttemptRequest, Exchange, Failure, FailureCode, Response, Transport},
+    vault::Vault,
+};
+
+/// How the service names itself to receivers.
+pub const USER_AGENT: &str = "K-Payments-Webhooks/1.0";
+
+/// Makes attempts.
+#[derive(Clone)]
+pub struct Attempter {
+    transport: Arc<dyn Transport>,
+    vault: Arc<Vault>,
+    schedule: Schedule,
+    clock: Clock,
+    ids: Arc<IdSource>,
+}
+
+impl Attempter {
+    /// An attempter with its means and its rules.
+    #[must_use]
+    pub fn new(
+        transport: Arc<dyn Transport>,
+        vault: Arc<Vault>,
+        schedule: Schedule,
+        clock: Clock,
+        ids: Arc<IdSource>,
+    ) -> Self {
+        Self { transport, vault, schedule, clock, ids }
+    }
+
+    /// Sends the event once. Whatever happens becomes an outcome to record.
+    pub async fn attempt(&self, delivery: LeasedDelivery) -> AttemptResult {
+        let started_at = self.clock.now();
+        let exchange = match self.request(&delivery, started_at) {
+            Ok(request) => self.transport.send(request).await,
+            Err(message) => {
+                tracing::error!(delivery = %delivery.id, "{message}");
+                broken(message)
+            }
+        };
+        self.conclude(&delivery, started_at, exchange)
+    }
+
+    /// The outcome of an attempt whose code panicked: a failure like any other, so that the ladder goes on.
+    #[must_use]
+    pub fn panicked(&self, delivery: &LeasedDelivery) -> AttemptResult {
+        let exchange = broken("the response could not be processed".to_owned());
+        self.conclude(delivery, self.clock.now(), exchange)
+    }
+
+    fn request(&self, delivery: &LeasedDelivery, now: UnixMs) -> Result<AttemptRequest, String> {
+        let url = EndpointUrl::from_stored(&delivery.destination.url)
+            .map_err(|error| format!("the endpoint's address cannot be called: {error}"))?;
+        let mut secrets = Vec::with_capacity(delivery.destination.secrets.len());
+        for secret in &delivery.destination.secrets {
+            if secret.expires_at.is_none_or(|end| end > now) {
+                secrets.push(self.open(&secret.id.to_string(), &secret.sealed)?);
+            }
+        }
+        let headers =
+            headers(delivery, &secrets, now).map_err(|error| format!("a header cannot be sent: {error}"))?;
+        Ok(AttemptRequest { url, headers, body: delivery.body.clone() })
+    }
+
+    fn open(&self, id: &str, sealed: &crate::vault::Sealed) -> Result<SigningSecret, String> {
+        let unreadable =
+            |error: &dyn std::fmt::Display| format!("the signing secret {id} cannot be read: {error}");
+        let plaintext = self.vault.open(id, sealed).map_err(|error| unreadable(&error))?;
+        let text = std::str::from_utf8(&plaintext).map_err(|error| unreadable(&error))?;
+        SigningSecret::parse(text).map_err(|error| unreadable(&error))
+    }
+
+    fn conclude(&self, delivery: &LeasedDelivery, started_at: UnixMs, exchange: Exchange) -> AttemptResult {
+        let number = delivery.attempt_count + 1;
+        let (response, failure) = match exchange.result {
+            Ok(response) => {
+                let failure = judge(&response);
+                (Some(response), failure)
+            }
+            Err(failure) => (None, Some(failure)),
+        };
+        let verdict = match (&failure, &response) {
+            (None, _) => Verdict::Succeeded,
+            (Some(_), Some(Response { status: 410, .. })) => Verdict::Abandon(AbandonedReason::Gone),
+            (Some(_), response) => {
+                let pause = response.as_ref().and_then(|response| asked_pause(response, started_at));
+                let next = self.schedule.next(
+                    delivery.ladder_failures + 1,
+                    started_at,
+                    delivery.window_started_at,
+                    pause,
+                    (delivery.id, number),
+                );
+                match next {
+                    Next::At(at) => Verdict::RetryAt(at),
+                    Next::WindowClosed => Verdict::Abandon(AbandonedReason::WindowClosed),
+                }
+            }
+        };
+        AttemptResult {
+            delivery_id: delivery.id,
+            endpoint_id: delivery.destination.endpoint_id,
+            lease: delivery.lease,
+            window_started_at: delivery.window_started_at,
+            attempt: Attempt {
+                id: self.ids.next(started_at),
+                number,
+                started_at,
+                duration_ms: i64::try_from(exchange.duration.as_millis()).unwrap_or(i64::MAX),
+                response_status: response.as_ref().map(|response| response.status),
+                failure_code: failure.as_ref().map(|failure| failure.code),
+                failure_message: failure.map(|failure| failure.message),
+                response_body: response.map(|response| response.body),
+                address: exchange.address.map(|address| address.to_string()),
+            },
+            verdict,
+        }
+    }
+}
+
+/// An exchange that never left this process.
+fn broken(message: String) -> Exchange {
+    Exchange {
+        duration: Duration::ZERO,
+        address: None,
+        result: Err(Failure { code: FailureCode::Protocol, message }),
+    }
+}
+
+/// What is wrong with a response, if anything.
+fn judge(response: &Response) -> Option<Failure> {
+    let status = response.status;
+    match status {
+        200..=299 => None,
+        300..=399 => Some(Failure {
+            code: FailureCode::Redirect,
+            message: format!("the endpoint answered with a redirect ({status}), which is never followed"),
+        }),
+        _ => Some(Failure {
+            code: FailureCode::HttpStatus,
+            message: format!("the endpoint answered {status}"),
+        }),
+    }
+}
+
+/// The pause that an overloaded endpoint asked for.
+fn asked_pause(response: &Response, now: UnixMs) -> Option<Duration> {
+    let overloaded = matches!(response.status, 429 | 503);
+    response.retry_after.as_deref().filter(|_| overloaded).and_then(|value| parse_retry_after(value, now))
+}
+
+fn headers(
+    delivery: &LeasedDelivery,
+    secrets: &[SigningSecret],
+    now: UnixMs,
+) -> Result<HeaderMap, header::InvalidHeaderValue> {
+    const SIGNATURE: HeaderName = HeaderName::from_static("k-payments-signature");
+    const EVENT_ID: HeaderName = HeaderName::from_static("k-payments-event-id");
+    const EVENT_TYPE: HeaderName = HeaderName::from_static("k-payments-event-type");
+    const DELIVERY_ID: HeaderName = HeaderName::from_static("k-payments-delivery-id");
+    const ATTEMPT: HeaderName = HeaderName::from_static("k-payments-attempt");
+    const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+    const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+    const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+
+    let (seconds, body) = (now.seconds(), delivery.body.as_ref());
+    let event_id = delivery.event_id.to_string();
+    let secrets: Vec<&SigningSecret> = secrets.iter().collect();
+    let standard = standard_webhooks_signature(&secrets, &event_id, seconds, body);
+
+    let mut headers = HeaderMap::with_capacity(11);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    headers.insert(SIGNATURE, HeaderValue::try_from(k_payments_signature(&secrets, seconds, body))?);
+    headers.insert(EVENT_ID, HeaderValue::try_from(&event_id)?);
+    headers.insert(EVENT_TYPE, HeaderValue::from_static(delivery.event_type.as_str()));
+    headers.insert(DELIVERY_ID, HeaderValue::try_from(delivery.id.to_string())?);
+    headers.insert(ATTEMPT, HeaderValue::from(delivery.attempt_count + 1));
+    headers.insert(WEBHOOK_ID, HeaderValue::try_from(event_id)?);
+    headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
+    headers.insert(WEBHOOK_SIGNATURE, HeaderValue::try_from(standard)?);
+    Ok(headers)
+}

@@ -1,0 +1,135 @@
+//! The command line: a file for each subcommand.
+
+mod demo;
+mod keys;
+mod serve;
+mod sign;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    app::{Foundation, Role},
+    config::{Config, LogFormat},
+};
+
+/// Webhook delivery and signing: accepts events durably, signs, delivers and retries them.
+#[derive(Parser)]
+#[command(version, about, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the service (the default).
+    Serve(ServeArgs),
+    /// Brings the database up to date and exits.
+    Migrate(ConfigArgs),
+    /// A live tour on embedded storage.
+    Demo,
+    /// API keys without the HTTP API.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Makes a K-Payments-Signature for the body on standard input.
+    Sign(sign::SignArgs),
+    /// Checks a K-Payments-Signature against the body on standard input, and says why it fails.
+    Verify(sign::VerifyArgs),
+}
+
+/// Where the configuration comes from.
+#[derive(Args, Clone, Default)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file; config.toml in this folder, if it is there
+    #[arg(long, env = "K_WEBHOOKS_CONFIG")]
+    config: Option<PathBuf>,
+    /// An option over all others, such as --set retry.jitter=0
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+}
+
+#[derive(Args, Clone, Default)]
+struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Which parts of the service this process runs
+    #[arg(long, value_enum, default_value_t)]
+    role: Role,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl ConfigArgs {
+    fn load(&self) -> Result<Config> {
+        Ok(Config::load(self.config.as_deref(), std::env::vars(), &self.set)?)
+    }
+
+    async fn open(&self) -> Result<Foundation> {
+        Foundation::open(&self.load()?).await
+    }
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime");
+    let outcome = runtime.and_then(|runtime| runtime.block_on(run(cli)));
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            fail(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(args) => {
+            let config = args.config.load()?;
+            start_tracing(&config)?;
+            serve::serve(config, args.role).await?;
+        }
+        Command::Migrate(args) => {
+            args.open().await?.store.close().await;
+            say("The database is up to date.");
+        }
+        Command::Demo => demo::demo().await?,
+        Command::Keys(command) => command.run().await?,
+        Command::Sign(args) => args.run().await?,
+        Command::Verify(args) => return args.run().await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_tracing(config: &Config) -> Result<()> {
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(&config.log.filter).context("log.filter")?)
+        .with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+    Ok(())
+}
+
+/// Writes a line of the program's answer.
+#[expect(clippy::print_stdout, reason = "the command line's answers go to standard output")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+#[expect(clippy::print_stderr, reason = "the command line's errors go to standard error")]
+fn fail(line: &str) {
+    eprintln!("k-webhooks: {line}");
+}

@@ -1,0 +1,70 @@
+//! `serve`: the service until it is told to stop.
+
+use anyhow::Result;
+use secrecy::ExposeSecret as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::say;
+use crate::{
+    app::{App, Role},
+    config::{Config, Mode},
+    id::KeyId,
+    merchant::Tenant,
+    store::{Page, Position},
+};
+
+pub(super) async fn serve(config: Config, role: Role) -> Result<()> {
+    let development = config.mode == Mode::Development;
+    let app = App::build(config, role).await?;
+    if development {
+        introduce(&app).await?;
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    app.run(shutdown).await
+}
+
+/// At the first start in development: keys, and lines to paste.
+async fn introduce(app: &App) -> Result<()> {
+    let foundation = app.foundation();
+    let page: Page<KeyId> = Page { limit: 1, position: Position::First };
+    if !foundation.store.list_api_keys(None, &page, foundation.clock.now()).await?.items.is_empty() {
+        return Ok(());
+    }
+    let issuer = foundation.key_issuer();
+    let service = issuer.issue_service_key("development").await?;
+    let tenant = Tenant { merchant_id: "m_demo".parse().map_err(anyhow::Error::msg)?, livemode: false };
+    let merchant = issuer.issue_merchant_key(tenant).await?;
+    let (public, internal) = (app.public_addr()?, app.internal_addr()?);
+    let (service, merchant) = (service.secret.expose_secret(), merchant.secret.expose_secret());
+    say(&format!(
+        r#"First start. These keys are shown once; `k-webhooks keys create` makes others.
+
+  service key (internal listener)            {service}
+  test key of merchant m_demo (public)       {merchant}
+
+Register an endpoint:
+
+  curl http://{public}/v1/webhook_endpoints \
+    -H "Authorization: Bearer {merchant}" -H "Content-Type: application/json" \
+    -d '{{"url": "http://127.0.0.1:3000/hooks", "enabled_events": ["charge.succeeded"]}}'
+
+Publish an event:
+
+  curl http://{internal}/v1/events \
+    -H "Authorization: Bearer {service}" -H "Content-Type: application/json" \
+    -d '{{"merchant_id": "m_demo", "livemode": false, "type": "charge.succeeded", "data": {{"object": {{"id": "ch_1", "object": "charge", "amount": 4999}}}}}}'
+
+See it:
+
+  curl http://{public}/v1/events -H "Authorization: Bearer {merchant}"
+"#
+    ));
+    Ok(())
+}

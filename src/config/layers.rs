@@ -1,0 +1,132 @@
+//! Laying texts and tables over the defaults, by the keys and types that stand there.
+
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use super::{ConfigError, DEFAULTS};
+
+const PREFIX: &str = "K_WEBHOOKS__";
+
+pub(super) struct Layers {
+    defaults: Table,
+    table: Table,
+}
+
+impl Layers {
+    pub(super) fn new() -> Result<Self, ConfigError> {
+        let defaults: Table =
+            DEFAULTS.parse().map_err(|error| ConfigError(format!("built-in defaults: {error}")))?;
+        Ok(Self { table: defaults.clone(), defaults })
+    }
+
+    pub(super) fn lay_file(&mut self, name: &str, text: &str) -> Result<(), ConfigError> {
+        let file: Table = text.parse().map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            ConfigError(format!("{name}: line {line}: {}", error.message().replace('\n', " ")))
+        })?;
+        for (section, value) in file {
+            match value {
+                Value::Table(keys) if self.defaults.get(&section).is_none_or(Value::is_table) => {
+                    for (key, value) in keys {
+                        self.lay(&format!("{section}.{key}"), value, name)?;
+                    }
+                }
+                value => self.lay(&section, value, name)?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn lay_environment(
+        &mut self,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(), ConfigError> {
+        for (name, text) in environment {
+            if let Some(key) = name.strip_prefix(PREFIX) {
+                let key = key.to_lowercase().replace("__", ".");
+                self.lay_text(&key, &text, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays a text over a key, read as what stands there: a text stays as it is, all else is TOML.
+    pub(super) fn lay_text(&mut self, key: &str, text: &str, source: &str) -> Result<(), ConfigError> {
+        let value = match self.default_of(key) {
+            Some(Value::String(_)) | None => Value::String(text.to_owned()),
+            Some(_) => {
+                let parsed: Result<Table, _> = format!("value = {text}").parse();
+                let value = parsed.ok().and_then(|mut table| table.remove("value"));
+                value.ok_or_else(|| ConfigError(format!("{source}: {key}: {text:?} cannot be read")))?
+            }
+        };
+        self.lay(key, value, source)
+    }
+
+    fn lay(&mut self, key: &str, value: Value, source: &str) -> Result<(), ConfigError> {
+        let known = self.default_of(key).ok_or_else(|| {
+            let nearest = nearest(key, &self.keys());
+            ConfigError(format!("{source}: unknown key {key}; the nearest is {nearest}"))
+        })?;
+        let value = match (known, value) {
+            (Value::Float(_), Value::Integer(whole)) => {
+                Value::Float(whole.to_string().parse().unwrap_or(f64::INFINITY))
+            }
+            (known, value) if known.type_str() != value.type_str() => {
+                let (wanted, found) = (known.type_str(), value.type_str());
+                return Err(ConfigError(format!("{source}: {key}: must be a {wanted}, not a {found}")));
+            }
+            (_, value) => value,
+        };
+        match key.split_once('.') {
+            None => drop(self.table.insert(key.to_owned(), value)),
+            Some((section, key)) => {
+                if let Some(Value::Table(table)) = self.table.get_mut(section) {
+                    table.insert(key.to_owned(), value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn default_of(&self, key: &str) -> Option<&Value> {
+        match key.split_once('.') {
+            None => self.defaults.get(key).filter(|value| !value.is_table()),
+            Some((section, key)) => self.defaults.get(section)?.get(key),
+        }
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let mut keys = Vec::new();
+        for (name, value) in &self.defaults {
+            match value {
+                Value::Table(section) => keys.extend(section.keys().map(|key| format!("{name}.{key}"))),
+                _ => keys.push(name.clone()),
+            }
+        }
+        keys
+    }
+
+    pub(super) fn finish<T: DeserializeOwned>(self) -> Result<T, ConfigError> {
+        serde_path_to_error::deserialize(Value::Table(self.table)).map_err(|error| {
+            let (key, message) = (error.path().to_string(), error.inner().message().replace('\n', " "));
+            ConfigError(format!("{key}: {}", with_nearest_variant(&message)))
+        })
+    }
+}
+
+/// Adds to serde's "unknown variant `x`, expected `a` or `b`" which of them is nearest.
+fn with_nearest_variant(message: &str) -> String {
+    let mut names = message.split('`').skip(1).step_by(2).map(str::to_owned);
+    match names.next() {
+        Some(found) if message.starts_with("unknown variant") => {
+            format!("{message}; the nearest is {}", nearest(&found, &names.collect::<Vec<_>>()))
+        }
+        _ => message.to_owned(),
+    }
+}
+
+fn nearest(text: &str, candidates: &[String]) -> String {
+    let distance = |candidate: &&String| strsim::damerau_levenshtein(candidate, text);
+    candidates.iter().min_by_key(distance).cloned().unwrap_or_default()
+}

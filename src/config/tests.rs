@@ -1,0 +1,112 @@
+use super::*;
+
+fn load(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("k.toml");
+    std::fs::write(&path, file).unwrap();
+    let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    Config::load(Some(&path), owned(environment), &owned(flags))
+        .map_err(|error| error.to_string().replace(&path.display().to_string(), "k.toml"))
+}
+
+#[test]
+fn the_built_in_defaults_are_what_the_repository_file_says() {
+    let config = Config::default();
+    config.validate().unwrap();
+    assert_eq!(config.mode, Mode::Development);
+    assert_eq!(config.database.url.expose_secret(), "sqlite://data/k-webhooks.db");
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.internal.listen.to_string(), "127.0.0.1:8081");
+    let minutes: Vec<u64> = config.retry.ladder.iter().map(|rung| rung.as_secs() / 60).collect();
+    assert_eq!(minutes, [1, 5, 30, 120, 360, 720, 1440]);
+    assert_eq!(config.retry.window, Duration::from_secs(72 * 3600));
+    assert!((config.retry.jitter - 0.1).abs() < f64::EPSILON);
+    assert_eq!((config.delivery.timeout.as_secs(), config.delivery.connect_timeout.as_secs()), (15, 5));
+    assert_eq!((config.delivery.max_in_flight, config.delivery.max_in_flight_per_endpoint), (1024, 32));
+    assert_eq!((config.delivery.response_body_max, config.limits.event_body_max), (4096, 256 * 1024));
+    assert_eq!((config.limits.batch_events_max, config.limits.endpoints_per_merchant), (1000, 16));
+    assert_eq!(config.limits.requests_per_second, 100);
+    assert_eq!(config.retention.events, Duration::from_secs(30 * 86_400));
+    assert!(
+        !config.test_clock.enabled
+            && !config.security.allow_http
+            && config.security.allow_networks.is_empty()
+    );
+    assert_eq!(config.shutdown.grace.as_secs(), 30);
+    assert!(config.internal.bootstrap_key.expose_secret().is_empty());
+}
+
+#[test]
+fn flags_go_over_the_environment_over_the_file_over_the_defaults() {
+    let file = "[shutdown]\ngrace = \"1s\"\n[retry]\njitter = 0\n[delivery]\ntimeout = \"9s\"";
+    let environment = [
+        ("K_WEBHOOKS__SHUTDOWN__GRACE", "2s"),
+        ("K_WEBHOOKS__RETRY__LADDER", "[\"1m\", \"5m\"]"),
+        ("HOME", "/"),
+    ];
+    let config = load(file, &environment, &[]).unwrap();
+    assert_eq!((config.shutdown.grace.as_secs(), config.delivery.timeout.as_secs()), (2, 9));
+    assert_eq!(config.retry.ladder.len(), 2);
+    let config = load(file, &environment, &[("shutdown.grace", "3s")]).unwrap();
+    assert_eq!(config.shutdown.grace.as_secs(), 3);
+}
+
+#[test]
+fn texts_from_the_environment_stay_as_they_are() {
+    let config = load("", &[("K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY", "000123")], &[]).unwrap();
+    assert_eq!(config.internal.bootstrap_key.expose_secret(), "000123");
+    assert!(!format!("{config:?}").contains("000123"));
+    assert!(load("", &[("K_WEBHOOKS__TEST_CLOCK__ENABLED", "true")], &[]).unwrap().test_clock.enabled);
+}
+
+#[test]
+fn every_error_is_one_line_that_names_the_key_and_the_nearest_valid_one() {
+    for (file, message) in [
+        ("[retry]\nladdr = []", "k.toml: unknown key retry.laddr; the nearest is retry.ladder"),
+        ("mod = \"x\"", "k.toml: unknown key mod; the nearest is mode"),
+        (
+            "mode = \"prod\"",
+            "mode: unknown variant `prod`, expected `development` or `production`; the nearest is production",
+        ),
+        (
+            "[retry]\nwindow = \"soon\"",
+            "retry.window: \"soon\" is not a duration, such as 15s, 5m, 72h or 30d",
+        ),
+        (
+            "[retry]\nladder = [\"1m\", \"x\"]",
+            "retry.ladder: \"x\" is not a duration, such as 15s, 5m, 72h or 30d",
+        ),
+        ("[retry]\nladder = []", "retry.ladder: must have at least one delay"),
+        ("[retry]\njitter = 2", "retry.jitter: must be from 0 to 1"),
+        (
+            "[limits]\nevent_body_max = \"big\"",
+            "limits.event_body_max: \"big\" is not a size, such as 256KiB",
+        ),
+        ("[test_clock]\nenabled = \"yes\"", "k.toml: test_clock.enabled: must be a boolean, not a string"),
+        (
+            "[database]\nurl = \"mysql://x\"",
+            "database.url: must be a sqlite: URL, such as sqlite://data/k-webhooks.db",
+        ),
+        ("mode = \"production\"", "security.encryption_key: production needs one"),
+        ("[security]\nencryption_key = \"short\"", "security.encryption_key: must be the base64 of 32 bytes"),
+    ] {
+        assert_eq!(load(file, &[], &[]).unwrap_err(), message);
+    }
+    let error = load("x", &[], &[]).unwrap_err();
+    assert!(error.starts_with("k.toml: line 1: ") && !error.contains('\n'), "{error}");
+    let error = load("", &[("K_WEBHOOKS__RETRY__JITER", "0")], &[]).unwrap_err();
+    assert_eq!(error, "K_WEBHOOKS__RETRY__JITER: unknown key retry.jiter; the nearest is retry.jitter");
+}
+
+#[test]
+fn production_refuses_what_is_not_safe() {
+    let base = "mode = \"production\"\n[security]\nencryption_key = \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"\n";
+    let config = load(base, &[], &[]).unwrap();
+    assert!(!config.http_allowed() && config.allowed_networks().is_empty());
+    let error = load(&format!("{base}allow_http = true"), &[], &[]).unwrap_err();
+    assert_eq!(error, "security.allow_http: production delivers over https only");
+    let error = load(&format!("{base}[test_clock]\nenabled = true"), &[], &[]).unwrap_err();
+    assert_eq!(error, "test_clock.enabled: production runs on the system's clock");
+}

@@ -1,0 +1,204 @@
+//! Who may send now: a bounded lane for each endpoint under one global bound. Pure bookkeeping, no waiting.
+//!
+//! A lane starts narrow, widens with every answer and halves when its endpoint does not keep up, so that a slow or dead
+//! endpoint holds few of the places that all share, and one that recovers is not overrun.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::{delivery::LeasedDelivery, id::EndpointId, store::Room};
+
+/// How many attempts a lane that was idle makes at once.
+const INITIAL_WIDTH: usize = 4;
+
+/// How many deliveries wait in a lane for each one that it sends at once: enough that it need not run dry while more
+/// are claimed.
+const WAITING_PER_SENDING: usize = 4;
+
+/// What an attempt said about its endpoint's ability to take more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// It answered.
+    KeepsUp,
+    /// It did not answer, or asked for less.
+    FallsBehind,
+}
+
+#[derive(Debug)]
+pub(super) struct Lanes {
+    by_endpoint: HashMap<EndpointId, Lane>,
+    /// Lanes that have something to send and may, in turn.
+    ready: VecDeque<EndpointId>,
+    /// Attempts begun and not yet recorded.
+    in_flight: usize,
+    /// Deliveries waiting in all lanes.
+    waiting: usize,
+    in_flight_max: usize,
+    width_max: usize,
+    /// Whether due work was left because there was no room in all.
+    starved: bool,
+}
+
+#[derive(Debug)]
+struct Lane {
+    waiting: VecDeque<LeasedDelivery>,
+    sending: usize,
+    width: usize,
+    /// Whether the lane stands in `ready`.
+    ready: bool,
+    /// Whether the database has more due work for it.
+    backlog: bool,
+}
+
+impl Lane {
+    fn room(&self) -> usize {
+        (self.width * (1 + WAITING_PER_SENDING)).saturating_sub(self.sending + self.waiting.len())
+    }
+
+    fn may_send(&self) -> bool {
+        self.sending < self.width && !self.waiting.is_empty()
+    }
+}
+
+impl Lanes {
+    pub(super) fn new(in_flight_max: usize, width_max: usize) -> Self {
+        Self {
+            by_endpoint: HashMap::new(),
+            ready: VecDeque::new(),
+            in_flight: 0,
+            waiting: 0,
+            in_flight_max,
+            width_max,
+            starved: false,
+        }
+    }
+
+    fn fresh_width(&self) -> usize {
+        INITIAL_WIDTH.min(self.width_max)
+    }
+
+    /// What can be taken now.
+    pub(super) fn room(&self) -> Room {
+        Room {
+            // As many may wait as may be sent, so that memory has a bound.
+            total: (2 * self.in_flight_max).saturating_sub(self.in_flight + self.waiting),
+            fresh_lane: self.fresh_width() * (1 + WAITING_PER_SENDING),
+            lanes: self.by_endpoint.iter().map(|(id, lane)| (*id, lane.room())).collect(),
+        }
+    }
+
+    fn lane(&mut self, id: EndpointId) -> &mut Lane {
+        let width = self.fresh_width();
+        self.by_endpoint.entry(id).or_insert_with(|| Lane {
+            waiting: VecDeque::new(),
+            sending: 0,
+            width,
+            ready: false,
+            backlog: false,
+        })
+    }
+
+    /// Puts a delivery into its lane; gives it back where the lane is full.
+    #[expect(clippy::result_large_err, reason = "what is given back is moved on, not kept")]
+    pub(super) fn offer(&mut self, delivery: LeasedDelivery) -> Result<(), LeasedDelivery> {
+        let id = delivery.destination.endpoint_id;
+        let lane = self.lane(id);
+        if lane.room() == 0 {
+            lane.backlog = true;
+            return Err(delivery);
+        }
+        lane.waiting.push_back(delivery);
+        self.waiting += 1;
+        self.make_ready(id);
+        Ok(())
+    }
+
+    fn make_ready(&mut self, id: EndpointId) {
+        if let Some(lane) = self.by_endpoint.get_mut(&id)
+            && lane.may_send()
+            && !lane.ready
+        {
+            lane.ready = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// The next delivery to send, lane by lane in turn; the caller sends it.
+    pub(super) fn start(&mut self) -> Option<LeasedDelivery> {
+        while self.in_flight < self.in_flight_max {
+            let id = self.ready.pop_front()?;
+            let Some(lane) = self.by_endpoint.get_mut(&id) else { continue };
+            lane.ready = false;
+            if !lane.may_send() {
+                continue;
+            }
+            let delivery = lane.waiting.pop_front()?;
+            lane.sending += 1;
+            self.waiting -= 1;
+            self.in_flight += 1;
+            self.make_ready(id);
+            return Some(delivery);
+        }
+        None
+    }
+
+    /// An attempt has been answered or has failed: its lane has a place again. Answers whether it is time to claim
+    /// more for this endpoint.
+    pub(super) fn sent(&mut self, id: EndpointId, pace: Pace) -> bool {
+        let width_max = self.width_max;
+        let Some(lane) = self.by_endpoint.get_mut(&id) else { return false };
+        lane.sending -= 1;
+        lane.width = match pace {
+            Pace::KeepsUp => (lane.width + 1).min(width_max),
+            Pace::FallsBehind => (lane.width / 2).max(1),
+        };
+        let claim = lane.backlog && lane.room() * 2 >= lane.width * WAITING_PER_SENDING;
+        if lane.sending == 0 && lane.waiting.is_empty() && !lane.backlog {
+            self.by_endpoint.remove(&id);
+        } else {
+            self.make_ready(id);
+        }
+        claim
+    }
+
+    /// The outcomes of so many attempts are stored. Answers whether it is time to claim more.
+    pub(super) fn recorded(&mut self, attempts: usize) -> bool {
+        self.in_flight -= attempts;
+        self.starved && self.room().total >= self.in_flight_max
+    }
+
+    /// The database has due work that was left for want of room.
+    pub(super) fn left_due(&mut self, endpoints: &[EndpointId]) {
+        self.starved |= self.room().total == 0;
+        for id in endpoints {
+            if let Some(lane) = self.by_endpoint.get_mut(id) {
+                lane.backlog = true;
+            }
+        }
+    }
+
+    /// A claim looks at all due work: what was noted before is no longer news.
+    pub(super) fn claiming(&mut self) {
+        self.starved = false;
+        self.by_endpoint.retain(|_, lane| {
+            lane.backlog = false;
+            lane.sending > 0 || !lane.waiting.is_empty()
+        });
+    }
+
+    /// Takes out what waits for one endpoint.
+    pub(super) fn withdraw(&mut self, id: EndpointId) -> Vec<LeasedDelivery> {
+        let Some(lane) = self.by_endpoint.get_mut(&id) else { return Vec::new() };
+        let withdrawn: Vec<_> = lane.waiting.drain(..).collect();
+        self.waiting -= withdrawn.len();
+        if lane.sending == 0 {
+            self.by_endpoint.remove(&id);
+        }
+        withdrawn
+    }
+
+    /// Takes out all that waits.
+    pub(super) fn withdraw_all(&mut self) -> Vec<LeasedDelivery> {
+        let ids: Vec<_> = self.by_endpoint.keys().copied().collect();
+        ids.into_iter().flat_map(|id| self.withdraw(id)).collect()
+    }
+}

@@ -1,0 +1,349 @@
+//! The worker: takes leased deliveries into lanes, has them attempted, and records what came of it.
+//!
+//! Work arrives in two ways. Deliveries of events that were just accepted are handed over with their leases, and
+//! [`Dispatcher::step`] claims all else that is due: retries, lost leases, and what did not fit a lane. Both meet in the
+//! lanes. Nothing is held while an attempt is on the network but its lease and its place in the lane.
+
+mod activity;
+mod lanes;
+mod recorder;
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Notify, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    attempt::Attempter,
+    clock::{Clock, UnixMs},
+    delivery::{AttemptResult, LeasedDelivery},
+    id::{EndpointId, IdSource},
+    store::{LeaseOffer, Result, Store},
+    transport::FailureCode,
+};
+
+use activity::Activity;
+pub use activity::Busy;
+use lanes::{Lanes, Pace};
+use recorder::Note;
+pub use recorder::Recorder;
+
+/// How the dispatcher is bounded.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Attempts under way at once, over all endpoints.
+    pub in_flight: usize,
+    /// Attempts under way at once to one endpoint.
+    pub in_flight_per_endpoint: usize,
+    /// The longest that an attempt takes.
+    pub attempt_timeout: Duration,
+    /// How long a delivery may stay undone after its endpoint changed: the window of retries.
+    pub window: Duration,
+    /// How often due work is looked for without having been told of it; none where this process makes all of it.
+    pub poll: Option<Duration>,
+}
+
+impl Limits {
+    /// How long leases last: a wait in the lane, the attempt, and time to record it.
+    fn lease(&self) -> Duration {
+        self.attempt_timeout * 2 + Duration::from_secs(30)
+    }
+}
+
+/// The worker's handle; clones share it.
+#[derive(Clone)]
+pub struct Dispatcher(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    ids: Arc<IdSource>,
+    attempter: Attempter,
+    limits: Limits,
+    lanes: Mutex<Lanes>,
+    wake: Notify,
+    /// When the loop looks again by itself.
+    waits_until: AtomicI64,
+    /// One claim at a time: the loop's, or the test clock's.
+    claiming: tokio::sync::Mutex<()>,
+    activity: Activity,
+    notes: mpsc::UnboundedSender<Note>,
+    /// Whether this process takes deliveries: not before it runs, nor while it drains.
+    taking: AtomicBool,
+    attempts_recorded: AtomicU64,
+    sending: TaskTracker,
+}
+
+/// What a step found.
+#[derive(Debug)]
+pub struct Step {
+    /// How many deliveries it claimed.
+    pub claimed: usize,
+    /// When the next delivery becomes due.
+    pub next_due_at: Option<UnixMs>,
+    /// Whether more is due that would fit.
+    pub more: bool,
+}
+
+/// After a failed claim, so that a database that is away is not hammered.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
+
+impl Dispatcher {
+    /// A dispatcher that takes nothing until [`Dispatcher::run`].
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        ids: Arc<IdSource>,
+        attempter: Attempter,
+        limits: Limits,
+    ) -> (Self, Recorder) {
+        // Not bounded here: as many notes exist as deliveries are in hand, which the lanes bound.
+        let (notes, received) = mpsc::unbounded_channel();
+        let dispatcher = Self(Arc::new(Inner {
+            store,
+            clock,
+            ids,
+            attempter,
+            limits,
+            lanes: Mutex::new(Lanes::new(limits.in_flight, limits.in_flight_per_endpoint)),
+            wake: Notify::new(),
+            waits_until: AtomicI64::new(i64::MAX),
+            claiming: tokio::sync::Mutex::new(()),
+            activity: Activity::default(),
+            notes,
+            taking: AtomicBool::new(false),
+            attempts_recorded: AtomicU64::new(0),
+            sending: TaskTracker::new(),
+        }));
+        (dispatcher.clone(), Recorder::new(dispatcher, received))
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims and sends until `stop`: a step, then a wait for news or for the next due time.
+    pub async fn run(&self, stop: CancellationToken) {
+        self.0.taking.store(true, Ordering::SeqCst);
+        while !stop.is_cancelled() {
+            // While this looks, any new due time wakes it again: `notify_one` leaves a permit for the wait.
+            self.0.waits_until.store(i64::MAX, Ordering::SeqCst);
+            let wait = match self.step().await {
+                Ok(step) if step.more => continue,
+                Ok(step) => {
+                    self.0.waits_until.store(step.next_due_at.map_or(i64::MAX, |at| at.0), Ordering::SeqCst);
+                    Wait::ForDue(step.next_due_at)
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "due deliveries cannot be claimed");
+                    Wait::AfterError
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.0.wake.notified() => {}
+                () = self.wait(wait) => {}
+            }
+        }
+    }
+
+    async fn wait(&self, wait: Wait) {
+        let due = async {
+            match wait {
+                Wait::ForDue(Some(at)) => self.0.clock.sleep_until(at).await,
+                Wait::ForDue(None) => std::future::pending().await,
+                Wait::AfterError => tokio::time::sleep(PAUSE_AFTER_ERROR).await,
+            }
+        };
+        match self.0.limits.poll {
+            // Running out of time is the poll.
+            Some(poll) => drop(tokio::time::timeout(poll, due).await),
+            None => due.await,
+        }
+    }
+
+    /// Claims what is due and fits, and has it sent.
+    pub async fn step(&self) -> Result<Step> {
+        let _turn = self.0.claiming.lock().await;
+        let _busy = self.0.activity.busy();
+        let now = self.0.clock.now();
+        let offer = {
+            let mut lanes = self.lanes();
+            lanes.claiming();
+            self.lease_offer(&lanes, now)
+        };
+        if offer.room.total == 0 || !self.is_taking() {
+            self.lanes().left_due(&[]);
+            return Ok(Step { claimed: 0, next_due_at: None, more: false });
+        }
+        let claimed = self.0.store.claim(&offer, now).await?;
+        let count = claimed.deliveries.len();
+        self.take(claimed.deliveries);
+        let more = {
+            let mut lanes = self.lanes();
+            lanes.left_due(&claimed.left_due);
+            let room = lanes.room();
+            claimed.left_due.iter().any(|endpoint| room.has(*endpoint))
+        };
+        Ok(Step { claimed: count, next_due_at: claimed.next_due_at, more })
+    }
+
+    /// Sends all that is due now and waits until it is recorded. Answers when the next delivery becomes due.
+    pub async fn settle(&self) -> Result<Option<UnixMs>> {
+        loop {
+            self.0.activity.idle().await;
+            let step = self.step().await?;
+            if step.claimed == 0 && !step.more {
+                return Ok(step.next_due_at);
+            }
+        }
+    }
+
+    /// Leases for deliveries that are due as they are made, as far as there is room; none while nothing is taken.
+    #[must_use]
+    pub fn offer(&self, now: UnixMs) -> Option<LeaseOffer> {
+        self.is_taking().then(|| self.lease_offer(&self.lanes(), now))
+    }
+
+    fn lease_offer(&self, lanes: &Lanes, now: UnixMs) -> LeaseOffer {
+        LeaseOffer { token: self.0.ids.next(now), until: now.plus(self.0.limits.lease()), room: lanes.room() }
+    }
+
+    /// Keeps the test clock from moving on while the guard lives.
+    #[must_use]
+    pub fn busy(&self) -> Busy<'_> {
+        self.0.activity.busy()
+    }
+
+    /// Takes over deliveries that were leased by an offer of this dispatcher.
+    pub fn take(&self, deliveries: Vec<LeasedDelivery>) {
+        if deliveries.is_empty() {
+            return;
+        }
+        self.0.activity.begin(deliveries.len());
+        for delivery in deliveries {
+            let taken = if self.is_taking() { self.lanes().offer(delivery) } else { Err(delivery) };
+            if let Err(delivery) = taken {
+                self.give_back(vec![delivery]);
+            }
+        }
+        self.send_ready();
+    }
+
+    /// Notes that these endpoints have due work in the database, and looks for what fits.
+    pub fn left_due(&self, endpoints: &[EndpointId]) {
+        if endpoints.is_empty() {
+            return;
+        }
+        let room = {
+            let mut lanes = self.lanes();
+            lanes.left_due(endpoints);
+            lanes.room()
+        };
+        if endpoints.iter().any(|endpoint| room.has(*endpoint)) {
+            self.wake();
+        }
+    }
+
+    /// A delivery will be due at this instant.
+    fn due_at(&self, at: UnixMs) {
+        if at.0 < self.0.waits_until.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// Due work may exist.
+    pub fn wake(&self) {
+        self.0.wake.notify_one();
+    }
+
+    /// What waits for this endpoint was leased with an address and secrets that may be out of date: it goes back, to be
+    /// claimed as the endpoint is now.
+    pub fn endpoint_changed(&self, id: EndpointId) {
+        let withdrawn = self.lanes().withdraw(id);
+        self.give_back(withdrawn);
+        self.wake();
+    }
+
+    /// How many attempts this process has recorded.
+    #[must_use]
+    pub fn attempts_recorded(&self) -> u64 {
+        self.0.attempts_recorded.load(Ordering::SeqCst)
+    }
+
+    /// Takes nothing more, gives back what waits, and returns when what is under way is recorded.
+    pub async fn drain(&self) {
+        self.0.taking.store(false, Ordering::SeqCst);
+        let withdrawn = self.lanes().withdraw_all();
+        self.give_back(withdrawn);
+        self.0.activity.idle().await;
+    }
+
+    fn is_taking(&self) -> bool {
+        self.0.taking.load(Ordering::SeqCst)
+    }
+
+    fn give_back(&self, deliveries: Vec<LeasedDelivery>) {
+        for delivery in deliveries {
+            self.note(Note::Unsent(delivery.id, delivery.lease));
+        }
+    }
+
+    fn note(&self, note: Note) {
+        // The recorder outlives every delivery in hand; where it is gone, the process is ending and the lease lapses.
+        let _ = self.0.notes.send(note);
+    }
+
+    fn send_ready(&self) {
+        loop {
+            let Some(delivery) = self.lanes().start() else { return };
+            let dispatcher = self.clone();
+            self.0.sending.spawn(async move { dispatcher.send(delivery).await });
+        }
+    }
+
+    async fn send(&self, delivery: LeasedDelivery) {
+        let endpoint = delivery.destination.endpoint_id;
+        // An attempt must end within its lease.
+        let ends_at = self.0.clock.now().plus(self.0.limits.attempt_timeout);
+        let (note, pace) = if ends_at >= delivery.leased_until {
+            (Note::Lapsed, Pace::KeepsUp)
+        } else {
+            // In a task of its own, so that a panic costs this attempt and nothing else.
+            let attempter = self.0.attempter.clone();
+            let attempt = tokio::spawn({
+                let delivery = delivery.clone();
+                async move { attempter.attempt(delivery).await }
+            });
+            let result = attempt.await.unwrap_or_else(|_| self.0.attempter.panicked(&delivery));
+            let pace = pace(&result);
+            (Note::Attempted(Box::new(result)), pace)
+        };
+        let claim = self.lanes().sent(endpoint, pace);
+        self.note(note);
+        self.send_ready();
+        if claim {
+            self.wake();
+        }
+    }
+}
+
+/// Whether the endpoint can take more.
+fn pace(result: &AttemptResult) -> Pace {
+    use FailureCode::{Connection, Dns, Timeout, Tls};
+    let unreached = matches!(result.attempt.failure_code, Some(Timeout | Connection | Dns | Tls));
+    let refused = matches!(result.attempt.response_status, Some(429 | 503));
+    if unreached || refused { Pace::FallsBehind } else { Pace::KeepsUp }
+}
+
+enum Wait {
+    ForDue(Option<UnixMs>),
+    AfterError,
+}

@@ -1,0 +1,177 @@
+//! Stores outcomes: all that gathered while one commit was under way go into the next.
+
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::Dispatcher;
+use crate::{
+    delivery::{AbandonedReason, AttemptResult, Verdict},
+    id::{DeliveryId, EndpointId, LeaseToken},
+    store::{Recorded, StoreError},
+};
+
+/// What became of a delivery in hand.
+pub(super) enum Note {
+    /// It was attempted.
+    Attempted(Box<AttemptResult>),
+    /// It left the lane unsent, and its lease goes back.
+    Unsent(DeliveryId, LeaseToken),
+    /// It came to its turn too late to be sent within its lease.
+    Lapsed,
+}
+
+/// Outcomes in one transaction.
+const BATCH_MAX: usize = 256;
+
+/// Between tries to store outcomes while the database is away.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// How many deliveries of an endpoint that went away are settled in one transaction.
+const SETTLE_BATCH: u32 = 10_000;
+
+/// The part of the dispatcher that writes.
+pub struct Recorder {
+    dispatcher: Dispatcher,
+    notes: mpsc::UnboundedReceiver<Note>,
+}
+
+impl Recorder {
+    pub(super) fn new(dispatcher: Dispatcher, notes: mpsc::UnboundedReceiver<Note>) -> Self {
+        Self { dispatcher, notes }
+    }
+
+    /// Stores outcomes for as long as the process lives.
+    pub async fn run(mut self) {
+        let mut notes = Vec::with_capacity(BATCH_MAX);
+        while self.notes.recv_many(&mut notes, BATCH_MAX).await > 0 {
+            self.store(&mut notes).await;
+        }
+    }
+
+    async fn store(&self, notes: &mut Vec<Note>) {
+        let count = notes.len();
+        let (mut results, mut unsent, mut begun) = (Vec::with_capacity(count), Vec::new(), 0);
+        for note in notes.drain(..) {
+            match note {
+                Note::Attempted(result) => {
+                    begun += 1;
+                    results.push(*result);
+                }
+                Note::Unsent(id, lease) => unsent.push((id, lease)),
+                Note::Lapsed => begun += 1,
+            }
+        }
+        if !results.is_empty() {
+            self.record(&results).await;
+        }
+        let released = !unsent.is_empty();
+        if released {
+            self.release(&unsent).await;
+        }
+        let claim = self.dispatcher.lanes().recorded(begun);
+        self.dispatcher.send_ready();
+        if claim || released {
+            self.dispatcher.wake();
+        }
+        self.dispatcher.0.activity.end(count);
+    }
+
+    async fn release(&self, unsent: &[(DeliveryId, LeaseToken)]) {
+        loop {
+            match self.dispatcher.0.store.release(unsent).await {
+                Err(StoreError::Unavailable(_)) => tokio::time::sleep(RETRY_PAUSE).await,
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::error!(%error, "leases cannot be given back; they lapse");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Tries until the database answers: an outcome that was seen is not forgotten while the process lives.
+    async fn record(&self, results: &[AttemptResult]) {
+        let inner = &self.dispatcher.0;
+        let mut told = false;
+        loop {
+            match inner.store.record(results, inner.clock.now()).await {
+                Ok(recorded) => {
+                    self.recorded(results, &recorded).await;
+                    return;
+                }
+                Err(error @ StoreError::Unavailable(_)) => {
+                    if !told {
+                        tracing::warn!(%error, outcomes = results.len(), "outcomes wait for the database");
+                        told = true;
+                    }
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                Err(error) if results.len() == 1 => {
+                    let delivery = results[0].delivery_id;
+                    tracing::error!(%error, %delivery, "an outcome cannot be stored; the delivery is tried again");
+                    return;
+                }
+                // One outcome that cannot be stored must not take the others with it.
+                Err(_) => {
+                    for result in results {
+                        Box::pin(self.record(std::slice::from_ref(result))).await;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn recorded(&self, results: &[AttemptResult], recorded: &[Recorded]) {
+        let inner = &self.dispatcher.0;
+        let mut gone = BTreeSet::new();
+        for (result, recorded) in results.iter().zip(recorded) {
+            let (delivery, attempt) = (result.delivery_id, result.attempt.number);
+            match recorded {
+                Recorded::LeaseLost => {
+                    tracing::warn!(%delivery, attempt, "an outcome came after its lease was lost");
+                }
+                Recorded::Written => {
+                    inner.attempts_recorded.fetch_add(1, Ordering::SeqCst);
+                    match &result.attempt.failure_code {
+                        None => tracing::debug!(%delivery, attempt, "delivered"),
+                        Some(code) => {
+                            tracing::info!(%delivery, attempt, failure = code.as_str(), "attempt failed");
+                        }
+                    }
+                    match result.verdict {
+                        Verdict::RetryAt(at) => self.dispatcher.due_at(at),
+                        Verdict::Abandon(AbandonedReason::Gone) => drop(gone.insert(result.endpoint_id)),
+                        Verdict::Abandon(_) | Verdict::Succeeded => {}
+                    }
+                }
+            }
+        }
+        for endpoint in gone {
+            tracing::warn!(%endpoint, "the endpoint answered 410 and is disabled");
+            self.hold(endpoint).await;
+        }
+    }
+
+    /// Holds what is pending for an endpoint that was just disabled. What a fault leaves undone, the sweep finishes.
+    async fn hold(&self, endpoint: EndpointId) {
+        let inner = &self.dispatcher.0;
+        self.dispatcher.endpoint_changed(endpoint);
+        loop {
+            let now = inner.clock.now();
+            match inner
+                .store
+                .settle_endpoint(endpoint, now.minus(inner.limits.window), SETTLE_BATCH, now)
+                .await
+            {
+                Ok(changed) if changed < SETTLE_BATCH => return,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, %endpoint, "pending deliveries are held by the next sweep");
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What a webhook endpoint is: an address a merchant registered, the events it wants, and whether it is on.
+
+use std::str::FromStr;
+
+use crate::{clock::UnixMs, event::EventType, id::EndpointId, id::SecretId, merchant::Tenant, vault::Sealed};
+
+/// A registered endpoint, as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// The address exactly as the merchant gave it.
+    pub url: String,
+    /// The events it wants.
+    pub enabled_events: EnabledEvents,
+    /// The merchant's note, at most [`DESCRIPTION_CHARS_MAX`] characters.
+    pub description: Option<String>,
+    /// Whether deliveries are attempted or held.
+    pub status: EndpointStatus,
+    /// Why it was disabled, where the service did it.
+    pub disabled_reason: Option<DisabledReason>,
+    /// When it was registered.
+    pub created_at: UnixMs,
+    /// When it was last changed.
+    pub updated_at: UnixMs,
+}
+
+/// The longest description, in characters.
+pub const DESCRIPTION_CHARS_MAX: usize = 200;
+
+/// The most event types an endpoint may name, counted before duplicates fold.
+pub const ENABLED_EVENTS_MAX: usize = 50;
+
+/// Whether an endpoint's deliveries are attempted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointStatus {
+    /// Deliveries are attempted.
+    Enabled,
+    /// Deliveries are held.
+    Disabled,
+}
+
+impl EndpointStatus {
+    /// The word of the API and the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl FromStr for EndpointStatus {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "enabled" => Ok(Self::Enabled),
+            "disabled" => Ok(Self::Disabled),
+            _ => Err("must be enabled or disabled"),
+        }
+    }
+}
+
+/// Why the service itself disabled an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisabledReason {
+    /// It answered 410.
+    Gone,
+}
+
+impl DisabledReason {
+    /// The word of the API and the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+        }
+    }
+}
+
+impl FromStr for DisabledReason {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "gone" => Ok(Self::Gone),
+            _ => Err(()),
+        }
+    }
+}
+
+/// The events an endpoint wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnabledEvents {
+    /// All of them, also types that do not exist yet.
+    All,
+    /// These, in the order the merchant named them, each once.
+    Only(Vec<EventType>),
+}
+
+impl EnabledEvents {
+    /// Whether the endpoint wants events of this type.
+    #[must_use]
+    pub fn matches(&self, event_type: EventType) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(types) => types.contains(&event_type),
+        }
+    }
+
+    /// The names as the API and the database show them: `["*"]` for all.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
+        match self {
+            Self::All => vec!["*"],
+            Self::Only(types) => types.iter().map(|event_type| event_type.as_str()).collect(),
+        }
+    }
+
+    /// Reads a list of names, folding duplicates. `Err` has one message for each bad name, by its index,
+    /// or one without an index where the list as a whole is wrong.
+    pub fn parse(names: &[String]) -> Result<Self, Vec<(Option<usize>, String)>> {
+        if names.is_empty() || names.len() > ENABLED_EVENTS_MAX {
+            return Err(vec![(
+                None,
+                format!("must name 1 to {ENABLED_EVENTS_MAX} event types, or [\"*\"] for all"),
+            )]);
+        }
+        if names.iter().all(|name| name == "*") {
+            return Ok(Self::All);
+        }
+        let mut types = Vec::new();
+        let mut errors = Vec::new();
+        for (index, name) in names.iter().enumerate() {
+            match name.parse::<EventType>() {
+                Ok(event_type) if types.contains(&event_type) => {}
+                Ok(event_type) => types.push(event_type),
+                Err(_) if name == "*" => {
+                    errors.push((Some(index), "\"*\" stands alone, or not at all".to_owned()));
+                }
+                Err(error) => errors.push((Some(index), error.to_string())),
+            }
+        }
+        if errors.is_empty() { Ok(Self::Only(types)) } else { Err(errors) }
+    }
+}
+
+/// A signing secret as it is stored: sealed, and perhaps with an end.
+#[derive(Clone, Debug)]
+pub struct SealedSecret {
+    /// Its id, to which the seal is bound.
+    pub id: SecretId,
+    /// The encrypted secret.
+    pub sealed: Sealed,
+    /// When it stops signing; the newest secret has no end.
+    pub expires_at: Option<UnixMs>,
+}
+
+/// What an attempt needs to know of its endpoint.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// The endpoint.
+    pub endpoint_id: EndpointId,
+    /// Where to send.
+    pub url: String,
+    /// The secrets to sign with, newest first; expired ones are left out when signing.
+    pub secrets: Vec<SealedSecret>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn duplicate_event_types_fold_and_keep_their_order() {
+        let events =
+            EnabledEvents::parse(&names(&["refund.created", "charge.failed", "refund.created"])).unwrap();
+        assert_eq!(events.names(), ["refund.created", "charge.failed"]);
+        assert!(events.matches(EventType::ChargeFailed) && !events.matches(EventType::PayoutPaid));
+    }
+
+    #[test]
+    fn every_bad_event_type_is_named_by_its_index() {
+        let errors = EnabledEvents::parse(&names(&["charge.suceeded", "charge.failed", "*"])).unwrap_err();
+        assert_eq!(errors.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [Some(0), Some(2)]);
+        assert!(errors[0].1.contains("charge.succeeded"), "{errors:?}");
+    }
+
+    #[test]
+    fn the_list_has_1_to_50_names_and_a_star_means_all() {
+        assert!(EnabledEvents::parse(&[]).is_err());
+        assert!(EnabledEvents::parse(&vec!["charge.failed".to_owned(); 51]).is_err());
+        assert!(EnabledEvents::parse(&vec!["charge.failed".to_owned(); 50]).is_ok());
+        assert_eq!(EnabledEvents::parse(&names(&["*"])), Ok(EnabledEvents::All));
+    }
+}

@@ -1,0 +1,251 @@
+//! What an event is: its types, the bytes that every attempt sends, and what a publisher may hand in.
+
+use std::{fmt, str::FromStr};
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    clock::UnixMs,
+    id::{EndpointId, EventId},
+    merchant::Tenant,
+};
+
+/// The version that events carry as `api_version`.
+pub const API_VERSION: &str = "v1";
+
+macro_rules! event_types {
+    ($($variant:ident $name:literal $resource:literal,)*) => {
+        /// The kinds of event that exist.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum EventType { $(#[doc = concat!("`", $name, "`")] $variant,)* }
+
+        impl EventType {
+            /// Every type, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name, such as `charge.succeeded`.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What `data.object.object` must be.
+            #[must_use]
+            pub fn resource(self) -> &'static str {
+                match self { $(Self::$variant => $resource,)* }
+            }
+        }
+    };
+}
+
+event_types! {
+    ChargeSucceeded "charge.succeeded" "charge",
+    ChargeFailed "charge.failed" "charge",
+    ChargeRefunded "charge.refunded" "charge",
+    RefundCreated "refund.created" "refund",
+    RefundUpdated "refund.updated" "refund",
+    PayoutCreated "payout.created" "payout",
+    PayoutPaid "payout.paid" "payout",
+    PayoutFailed "payout.failed" "payout",
+    DisputeCreated "dispute.created" "dispute",
+    DisputeUpdated "dispute.updated" "dispute",
+    DisputeClosed "dispute.closed" "dispute",
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A name that is no event type, with the nearest one that is.
+#[derive(Debug, thiserror::Error)]
+#[error("is not an event type; the nearest is {nearest}")]
+pub struct UnknownEventType {
+    nearest: EventType,
+}
+
+impl FromStr for EventType {
+    type Err = UnknownEventType;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(found) = Self::ALL.iter().find(|event_type| event_type.as_str() == text) {
+            return Ok(*found);
+        }
+        let distance = |event_type: &&Self| strsim::damerau_levenshtein(event_type.as_str(), text);
+        let nearest = *Self::ALL.iter().min_by_key(distance).unwrap_or(&Self::ChargeSucceeded);
+        Err(UnknownEventType { nearest })
+    }
+}
+
+/// A validated event that a publisher hands in; it has no id until it is accepted.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Its type.
+    pub event_type: EventType,
+    /// When it happened, in unix seconds, where the publisher says so.
+    pub created: Option<i64>,
+    /// The bytes of `data`, exactly as they came.
+    pub data: Bytes,
+    /// What makes a repeated request recognisable.
+    pub idempotency_key: Option<String>,
+    /// Who shall get it.
+    pub audience: Audience,
+}
+
+/// Which endpoints an event goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Every endpoint of the tenant that wants its type.
+    Matching,
+    /// This endpoint, whatever types it wants: a test that the merchant asked for.
+    Only(EndpointId),
+}
+
+impl NewEvent {
+    /// A digest of all that the publisher chose, so that a reused idempotency key with other content is caught.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        Sha256::new()
+            .chain_update(self.event_type.as_str())
+            .chain_update([0])
+            .chain_update(self.created.map_or_else(String::new, |created| created.to_string()))
+            .chain_update([0])
+            .chain_update(&self.data)
+            .finalize()
+            .into()
+    }
+}
+
+/// An accepted event.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Its id.
+    pub id: EventId,
+    /// Its type.
+    pub event_type: EventType,
+    /// The bytes that every attempt at every endpoint sends.
+    pub body: Bytes,
+    /// How many of its deliveries are pending or held.
+    pub pending_webhooks: i64,
+}
+
+/// Writes the bytes of an event, `data` byte for byte. They are made once and stored.
+#[must_use]
+pub fn render(id: EventId, event: &NewEvent, accepted_at: UnixMs) -> Vec<u8> {
+    let created = event.created.unwrap_or_else(|| accepted_at.seconds());
+    let (livemode, event_type) = (event.tenant.livemode, event.event_type);
+    let mut body = format!(
+        r#"{{"id":"{id}","object":"event","api_version":"{API_VERSION}","created":{created},"livemode":{livemode},"type":"{event_type}","data":"#
+    )
+    .into_bytes();
+    body.extend_from_slice(&event.data);
+    body.push(b'}');
+    body
+}
+
+impl Event {
+    /// The event as the API shows it: the delivered bytes with `pending_webhooks` added, nothing re-serialised.
+    #[must_use]
+    pub fn to_json(&self) -> Box<RawValue> {
+        let open = self.body.strip_suffix(b"}").unwrap_or(&self.body);
+        let text =
+            format!("{},\"pending_webhooks\":{}}}", String::from_utf8_lossy(open), self.pending_webhooks);
+        // The body was rendered around a `data` that had parsed as JSON.
+        RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
+    }
+}
+
+/// A realistic `data` for a test event of this type; `seconds` dates what is in it.
+#[must_use]
+pub fn sample_data(event_type: EventType, seconds: i64) -> Bytes {
+    let mut object = match event_type.resource() {
+        "charge" => serde_json::json!({
+            "id": "ch_sample", "object": "charge", "amount": 4999, "amount_refunded": 0, "currency": "USD",
+            "status": "succeeded", "description": "Order #1024", "metadata": {"order_id": "1024"}, "created": seconds,
+        }),
+        "refund" => serde_json::json!({
+            "id": "re_sample", "object": "refund", "charge": "ch_sample", "amount": 1000, "currency": "USD",
+            "reason": "requested_by_customer", "status": "pending", "created": seconds,
+        }),
+        "payout" => serde_json::json!({
+            "id": "po_sample", "object": "payout", "amount": 125_000, "currency": "USD", "status": "pending",
+            "arrival_date": seconds + 2 * 86_400, "created": seconds,
+        }),
+        _ => serde_json::json!({
+            "id": "dp_sample", "object": "dispute", "charge": "ch_sample", "amount": 4999, "currency": "USD",
+            "reason": "fraudulent", "status": "needs_response", "evidence_due_by": seconds + 7 * 86_400,
+            "created": seconds,
+        }),
+    };
+    match event_type {
+        EventType::ChargeFailed | EventType::PayoutFailed => object["status"] = "failed".into(),
+        EventType::ChargeRefunded => object["amount_refunded"] = 1000.into(),
+        EventType::RefundUpdated => object["status"] = "succeeded".into(),
+        EventType::PayoutPaid => object["status"] = "paid".into(),
+        EventType::DisputeUpdated => object["status"] = "under_review".into(),
+        EventType::DisputeClosed => object["status"] = "won".into(),
+        _ => {}
+    }
+    let mut data = serde_json::json!({ "object": object });
+    let previous = match event_type {
+        EventType::ChargeRefunded => Some(serde_json::json!({ "amount_refunded": 0 })),
+        EventType::RefundUpdated => Some(serde_json::json!({ "status": "pending" })),
+        EventType::DisputeUpdated => Some(serde_json::json!({ "status": "needs_response" })),
+        _ => None,
+    };
+    if let Some(previous) = previous {
+        data["previous_attributes"] = previous;
+    }
+    data.to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{entropy::Entropy, id::IdSource};
+
+    fn event(data: &'static str) -> NewEvent {
+        NewEvent {
+            tenant: Tenant { merchant_id: "m_1".parse().unwrap(), livemode: false },
+            event_type: EventType::ChargeSucceeded,
+            created: Some(1_749_651_729),
+            data: Bytes::from_static(data.as_bytes()),
+            idempotency_key: None,
+            audience: Audience::Matching,
+        }
+    }
+
+    #[test]
+    fn data_reaches_the_body_byte_for_byte() {
+        let data = "{ \"object\": {\"id\":\"ch_1\", \"amount\":1.10, \"big\":12345678901234567890123, \"z\":1,\"a\":2} }";
+        let id = IdSource::new(Entropy::os()).next(UnixMs(0));
+        let body = String::from_utf8(render(id, &event(data), UnixMs(0))).unwrap();
+        assert!(body.ends_with(&format!("\"data\":{data}}}")), "{body}");
+        let shown =
+            Event { id, event_type: EventType::ChargeSucceeded, body: body.into(), pending_webhooks: 2 };
+        assert!(shown.to_json().get().ends_with(&format!("\"data\":{data},\"pending_webhooks\":2}}")));
+    }
+
+    #[test]
+    fn the_fingerprint_tells_contents_apart() {
+        let one = event("{}").fingerprint();
+        assert_eq!(one, event("{}").fingerprint());
+        assert_ne!(one, event("{ }").fingerprint());
+        assert_ne!(one, NewEvent { created: None, ..event("{}") }.fingerprint());
+    }
+
+    #[test]
+    fn every_sample_carries_the_resource_of_its_type() {
+        for event_type in EventType::ALL {
+            let data: serde_json::Value = serde_json::from_slice(&sample_data(*event_type, 0)).unwrap();
+            assert_eq!(data["object"]["object"], event_type.resource());
+            assert!(data["object"]["id"].is_string());
+            assert_eq!(event_type.as_str().parse::<EventType>().unwrap(), *event_type);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Who is asking. Keys are looked up at each request, so that a revoked one ends at once.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{header, request::Parts},
+};
+use secrecy::ExposeSecret as _;
+use subtle::ConstantTimeEq as _;
+
+use super::{Api, error::ApiError};
+use crate::{
+    api_key::KeyKind,
+    merchant::Tenant,
+    store::{ApiKey, KeyOwner},
+};
+
+/// A merchant's server, inside its rate limit.
+pub(super) struct Merchant(pub(super) Tenant);
+
+/// An internal service.
+pub(super) struct Service;
+
+impl FromRequestParts<Arc<Api>> for Merchant {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
+        let text = bearer(parts)?;
+        if KeyKind::of(&text) == Some(KeyKind::Service) {
+            return Err(ApiError::unauthenticated(
+                "A service key is for the internal listener; use a merchant's secret key.",
+            ));
+        }
+        let key = find(api, &text).await?;
+        let KeyOwner::Merchant(tenant) = key.owner else { return Err(unknown()) };
+        api.rate_limiter.check(key.id)?;
+        Ok(Self(tenant))
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for Service {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
+        let text = bearer(parts)?;
+        let bootstrap = api.config.internal.bootstrap_key.expose_secret();
+        if !bootstrap.is_empty() && bool::from(bootstrap.as_bytes().ct_eq(text.as_bytes())) {
+            return Ok(Self);
+        }
+        if matches!(KeyKind::of(&text), Some(KeyKind::Secret { .. })) {
+            return Err(ApiError::unauthenticated(
+                "A merchant's key is for the public listener; use a service key.",
+            ));
+        }
+        match find(api, &text).await?.owner {
+            KeyOwner::Service(_) => Ok(Self),
+            KeyOwner::Merchant(_) => Err(unknown()),
+        }
+    }
+}
+
+fn bearer(parts: &Parts) -> Result<String, ApiError> {
+    let missing = || ApiError::unauthenticated("There is no API key: send Authorization: Bearer KEY.");
+    let value =
+        parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
+    let (scheme, key) = value.split_once(' ').ok_or_else(missing)?;
+    if !scheme.eq_ignore_ascii_case("bearer") || key.trim().is_empty() {
+        return Err(missing());
+    }
+    Ok(key.trim().to_owned())
+}
+
+fn unknown() -> ApiError {
+    ApiError::unauthenticated("The API key is not valid.")
+}
+
+async fn find(api: &Api, text: &str) -> Result<ApiKey, ApiError> {
+    match KeyKind::of(text) {
+        None => Err(unknown()),
+        Some(KeyKind::Publishable { .. }) => {
+            Err(ApiError::unauthenticated("A publishable key opens nothing here; use the secret key."))
+        }
+        Some(_) => {
+            let foundation = &api.foundation;
+            let hash = foundation.hasher.hash(text);
+            foundation.store.find_api_key(&hash, foundation.clock.now()).await?.ok_or_else(unknown)
+        }
+    }
+}

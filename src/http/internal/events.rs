@@ -1,0 +1,172 @@
+//! Ingest: `POST /v1/events` and `/v1/events/batch`.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::{
+    event::{Audience, EventType, NewEvent},
+    http::{
+        Api,
+        auth::Service,
+        error::{ApiError, IDEMPOTENCY_CONFLICT},
+        fields::{Fields, read_json},
+        view::EventList,
+    },
+    ingest::IngestError,
+    merchant::{MerchantId, Tenant},
+};
+
+pub(super) fn router() -> Router<Arc<Api>> {
+    Router::new().route("/v1/events", post(publish)).route("/v1/events/batch", post(publish_batch))
+}
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// The last second of the year 9999.
+const CREATED_MAX: i64 = 253_402_300_799;
+
+async fn publish(
+    State(api): State<Arc<Api>>,
+    _: Service,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let bytes = read_json(&headers, body, api.config.limits.event_body_max).await?;
+    let mut fields = Fields::parse(&bytes)?;
+    let mut event = event(&mut fields, &bytes);
+    if let Some(header) = headers.get(IDEMPOTENCY_KEY) {
+        let key = header.to_str().map_err(|_| "must be visible ASCII").and_then(idempotency_key);
+        let key = fields.check("idempotency_key", key);
+        if let Some(event) = &mut event {
+            if event.idempotency_key.is_some() && event.idempotency_key != key {
+                fields.error("idempotency_key", "is not the one of the Idempotency-Key header");
+            }
+            event.idempotency_key = key;
+        }
+    }
+    let accepted = api.ingest.accept(vec![fields.finish(event)?]).await?;
+    let accepted = accepted.first().ok_or_else(|| ApiError::internal("nothing was accepted"))?;
+    Ok(created(Json(accepted.event.to_json()), accepted.replayed))
+}
+
+async fn publish_batch(
+    State(api): State<Arc<Api>>,
+    _: Service,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let limits = &api.config.limits;
+    let bytes = read_json(&headers, body, limits.batch_body_max).await?;
+    let mut fields = Fields::parse(&bytes)?;
+    if headers.contains_key(IDEMPOTENCY_KEY) {
+        fields.error("idempotency_key", "goes with each event of a batch, not into a header");
+    }
+    let mut events = Vec::new();
+    let raw = fields.required_raw("events");
+    let list = raw.and_then(|raw| fields.check("events", list_of(raw, limits.batch_events_max)));
+    for (index, raw) in list.into_iter().flatten().enumerate() {
+        let name = format!("events[{index}]");
+        if raw.get().len() > limits.event_body_max {
+            return Err(ApiError::too_large(format!(
+                "{name} is larger than {} bytes.",
+                limits.event_body_max
+            )));
+        }
+        if let Some(mut inner) = fields.object(&name, raw) {
+            events.extend(event(&mut inner, &bytes));
+            fields.absorb(inner);
+        }
+    }
+    let accepted = api.ingest.accept(fields.finish(Some(events))?).await.map_err(|error| match error {
+        IngestError::Conflict { index } => {
+            ApiError::bad_field(format!("events[{index}].idempotency_key"), IDEMPOTENCY_CONFLICT)
+        }
+        error => error.into(),
+    })?;
+    let replayed = accepted.iter().all(|accepted| accepted.replayed);
+    Ok(created(Json(EventList::new(accepted.iter().map(|accepted| &accepted.event), false)), replayed))
+}
+
+fn list_of(raw: &RawValue, max: usize) -> Result<Vec<&RawValue>, String> {
+    let list: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| "must be a list")?;
+    if (1..=max).contains(&list.len()) { Ok(list) } else { Err(format!("must have 1 to {max} events")) }
+}
+
+fn created(body: impl IntoResponse, replayed: bool) -> Response {
+    let mut response = (StatusCode::CREATED, body).into_response();
+    if replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+fn idempotency_key(key: &str) -> Result<String, &'static str> {
+    let fits = (1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&key.chars().count());
+    if fits && !key.chars().any(char::is_control) {
+        Ok(key.to_owned())
+    } else {
+        Err("must be 1 to 255 printable characters")
+    }
+}
+
+/// Reads an event. `data` shares the memory of `body`, of which it is a part.
+fn event(fields: &mut Fields<'_>, body: &Bytes) -> Option<NewEvent> {
+    let merchant = fields.required::<String>("merchant_id", "a string");
+    let merchant = merchant.and_then(|text| fields.check("merchant_id", text.parse::<MerchantId>()));
+    let livemode = fields.required::<bool>("livemode", "true or false");
+    let event_type = fields.required::<String>("type", "a string");
+    let event_type = event_type.and_then(|text| fields.check("type", text.parse::<EventType>()));
+    let created = fields.optional::<i64>("created", "whole unix seconds");
+    if created.is_some_and(|created| !(0..=CREATED_MAX).contains(&created)) {
+        fields.error("created", format!("must be from 0 to {CREATED_MAX}"));
+    }
+    let key = fields.optional::<String>("idempotency_key", "a string");
+    let key = key.and_then(|key| fields.check("idempotency_key", idempotency_key(&key)));
+    let data = fields.required_raw("data");
+    if let Some(raw) = data {
+        check_data(fields, raw, event_type);
+    }
+    Some(NewEvent {
+        tenant: Tenant { merchant_id: merchant?, livemode: livemode? },
+        event_type: event_type?,
+        created,
+        data: body.slice_ref(data?.get().as_bytes()),
+        idempotency_key: key,
+        audience: Audience::Matching,
+    })
+}
+
+/// What of `data` is not the publisher's alone.
+fn check_data<'a>(fields: &mut Fields<'a>, raw: &'a RawValue, event_type: Option<EventType>) {
+    let Some(mut data) = fields.object("data", raw) else { return };
+    if let Some(raw) = data.required_raw("object")
+        && let Some(mut object) = data.object("object", raw)
+    {
+        if object.required::<String>("id", "a string").is_some_and(|id| id.is_empty()) {
+            object.error("id", "must not be empty");
+        }
+        let resource = object.required::<String>("object", "a string");
+        if let (Some(resource), Some(event_type)) = (resource, event_type)
+            && resource != event_type.resource()
+        {
+            object.error("object", format!("must be {}, as the type says", event_type.resource()));
+        }
+        data.absorb(object.open());
+    }
+    if let Some(raw) = data.raw("previous_attributes") {
+        data.object("previous_attributes", raw);
+    }
+    fields.absorb(data);
+}

@@ -1,0 +1,112 @@
+//! `/v1/merchants/:merchant/api_keys`
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, StatusCode},
+    response::IntoResponse,
+    routing::{get, post},
+};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+use crate::{
+    http::{
+        Api,
+        auth::Service,
+        error::ApiError,
+        fields::{Fields, SMALL_BODY_MAX, read_json},
+        query::Query,
+        view,
+    },
+    id::KeyId,
+    keys::IssuedKey,
+    merchant::{MerchantId, Tenant},
+};
+
+pub(super) fn router() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/v1/merchants/{merchant}/api_keys", get(list).post(create))
+        .route("/v1/merchants/{merchant}/api_keys/{key}", axum::routing::delete(revoke))
+        .route("/v1/merchants/{merchant}/api_keys/{key}/rotate", post(rotate))
+}
+
+fn merchant_id(text: &str) -> Result<MerchantId, ApiError> {
+    text.parse().map_err(|error| ApiError::bad_field("merchant", error))
+}
+
+fn no_such(id: &str) -> ApiError {
+    ApiError::no_such("API key", id)
+}
+
+fn key_id(text: &str) -> Result<KeyId, ApiError> {
+    text.parse().map_err(|_| no_such(text))
+}
+
+/// The key with its secret, for the only time.
+fn with_secret(issued: &IssuedKey) -> Json<Value> {
+    let mut shown = view::api_key(&issued.key);
+    shown["secret_key"] = issued.secret.expose_secret().into();
+    Json(shown)
+}
+
+async fn create(
+    State(api): State<Arc<Api>>,
+    _: Service,
+    Path(merchant): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<impl IntoResponse, ApiError> {
+    let merchant_id = merchant_id(&merchant)?;
+    let bytes = read_json(&headers, body, SMALL_BODY_MAX).await?;
+    let mut fields = Fields::parse(&bytes)?;
+    let livemode =
+        if fields.has("livemode") { fields.required("livemode", "true or false") } else { Some(false) };
+    let livemode = fields.finish(livemode)?;
+    let issued = api.foundation.key_issuer().issue_merchant_key(Tenant { merchant_id, livemode }).await?;
+    Ok((StatusCode::CREATED, with_secret(&issued)))
+}
+
+async fn list(
+    State(api): State<Arc<Api>>,
+    _: Service,
+    Path(merchant): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let merchant_id = merchant_id(&merchant)?;
+    let mut query = Query::parse(query.as_deref());
+    let page = query.page();
+    query.finish()?;
+    let now = api.foundation.clock.now();
+    let keys = api.foundation.store.list_api_keys(Some(merchant_id.as_str()), &page, now).await?;
+    Ok(Json(view::list(&format!("/v1/merchants/{merchant}/api_keys"), &keys, view::api_key)))
+}
+
+async fn rotate(
+    State(api): State<Arc<Api>>,
+    _: Service,
+    Path((merchant, key)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<impl IntoResponse, ApiError> {
+    let merchant_id = merchant_id(&merchant)?;
+    let bytes = read_json(&headers, body, SMALL_BODY_MAX).await?;
+    Fields::parse(&bytes)?.finish(Some(()))?;
+    let issued = api.foundation.key_issuer().rotate(merchant_id, key_id(&key)?).await?;
+    Ok((StatusCode::CREATED, with_secret(&issued.ok_or_else(|| no_such(&key))?)))
+}
+
+async fn revoke(
+    State(api): State<Arc<Api>>,
+    _: Service,
+    Path((merchant, key)): Path<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    let (merchant_id, id) = (merchant_id(&merchant)?, key_id(&key)?);
+    if !api.foundation.store.revoke_api_key(Some(merchant_id.as_str()), id).await? {
+        return Err(no_such(&key));
+    }
+    Ok(Json(json!({ "id": id, "object": "api_key", "deleted": true })))
+}

@@ -1,0 +1,131 @@
+//! Deliveries: of an event, of an endpoint, one with its attempts; retry and resend.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, StatusCode},
+    response::IntoResponse,
+    routing::{get, post},
+};
+use serde_json::Value;
+
+use super::{endpoints, events};
+use crate::{
+    delivery::Delivery,
+    http::{
+        Api,
+        auth::Merchant,
+        error::ApiError,
+        fields::{Fields, SMALL_BODY_MAX, read_json},
+        query::Query,
+        view,
+    },
+    id::DeliveryId,
+    merchant::Tenant,
+    store::{DeliveryFilter, NewDelivery},
+};
+
+pub(super) fn router() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/v1/events/{id}/deliveries", get(list_of_event))
+        .route("/v1/events/{id}/resend", post(resend))
+        .route("/v1/webhook_endpoints/{id}/deliveries", get(list_of_endpoint))
+        .route("/v1/deliveries/{id}", get(retrieve))
+        .route("/v1/deliveries/{id}/retry", post(retry))
+}
+
+const NAME: &str = "delivery";
+
+async fn find(api: &Api, tenant: &Tenant, id: &str) -> Result<Delivery, ApiError> {
+    let no_such = || ApiError::no_such(NAME, id);
+    let parsed: DeliveryId = id.parse().map_err(|_| no_such())?;
+    api.foundation.store.delivery(tenant, parsed).await?.ok_or_else(no_such)
+}
+
+async fn list_of_event(
+    State(api): State<Arc<Api>>,
+    Merchant(tenant): Merchant,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let event = events::find(&api, &tenant, &id).await?;
+    let query = Query::parse(query.as_deref());
+    list(&api, &tenant, query, DeliveryFilter::OfEvent(event.id), &format!("/v1/events/{id}/deliveries"))
+        .await
+}
+
+async fn list_of_endpoint(
+    State(api): State<Arc<Api>>,
+    Merchant(tenant): Merchant,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let endpoint = endpoints::find(&api, &tenant, &id).await?;
+    let mut query = Query::parse(query.as_deref());
+    let filter = DeliveryFilter::OfEndpoint(endpoint.id, query.optional("status"));
+    list(&api, &tenant, query, filter, &format!("/v1/webhook_endpoints/{id}/deliveries")).await
+}
+
+async fn list(
+    api: &Api,
+    tenant: &Tenant,
+    mut query: Query,
+    filter: DeliveryFilter,
+    url: &str,
+) -> Result<Json<Value>, ApiError> {
+    let page = query.page();
+    query.finish()?;
+    let deliveries = api.foundation.store.list_deliveries(tenant, &filter, &page).await?;
+    Ok(Json(view::list(url, &deliveries, view::delivery)))
+}
+
+async fn retrieve(
+    State(api): State<Arc<Api>>,
+    Merchant(tenant): Merchant,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let delivery = find(&api, &tenant, &id).await?;
+    let attempts = api.foundation.store.attempts(delivery.id).await?;
+    let mut shown = view::delivery(&delivery);
+    shown["attempts"] = attempts.iter().map(view::attempt).collect();
+    Ok(Json(shown))
+}
+
+async fn retry(
+    State(api): State<Arc<Api>>,
+    Merchant(tenant): Merchant,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let delivery = find(&api, &tenant, &id).await?;
+    let bytes = read_json(&headers, body, SMALL_BODY_MAX).await?;
+    Fields::parse(&bytes)?.finish(Some(()))?;
+    let endpoint = delivery.endpoint_id.to_string();
+    endpoints::find_enabled(&api, &tenant, &endpoint).await.map_err(ApiError::into_bad_request)?;
+    let retried =
+        api.foundation.store.retry_delivery(&tenant, delivery.id, api.foundation.clock.now()).await?;
+    api.dispatcher.wake();
+    Ok(Json(view::delivery(&retried.ok_or_else(|| ApiError::no_such(NAME, &id))?)))
+}
+
+async fn resend(
+    State(api): State<Arc<Api>>,
+    Merchant(tenant): Merchant,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<impl IntoResponse, ApiError> {
+    let event = events::find(&api, &tenant, &id).await?;
+    let bytes = read_json(&headers, body, SMALL_BODY_MAX).await?;
+    let mut fields = Fields::parse(&bytes)?;
+    let endpoint = fields.required::<String>("webhook_endpoint", "a string");
+    let endpoint = endpoints::find_enabled(&api, &tenant, &fields.finish(endpoint)?).await?;
+    let new = NewDelivery { tenant, event_id: event.id, endpoint_id: endpoint.id };
+    let delivery = api.foundation.store.insert_delivery(&new, api.foundation.clock.now()).await?;
+    api.dispatcher.wake();
+    Ok((StatusCode::CREATED, Json(view::delivery(&delivery))))
+}

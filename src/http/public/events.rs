@@ -1,0 +1,59 @@
+//! `/v1/events`, read only.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{Path, RawQuery, State},
+    routing::get,
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    clock::UnixMs,
+    event::Event,
+    http::{Api, auth::Merchant, error::ApiError, query::Query, view::EventList},
+    id::EventId,
+    merchant::Tenant,
+    store::EventFilter,
+};
+
+pub(super) fn router() -> Router<Arc<Api>> {
+    Router::new().route("/v1/events", get(list)).route("/v1/events/{id}", get(retrieve))
+}
+
+/// The event, or the answer that there is none.
+pub(super) async fn find(api: &Api, tenant: &Tenant, id: &str) -> Result<Event, ApiError> {
+    let no_such = || ApiError::no_such("event", id);
+    let parsed: EventId = id.parse().map_err(|_| no_such())?;
+    api.foundation.store.event(tenant, parsed).await?.ok_or_else(no_such)
+}
+
+async fn list(
+    State(api): State<Arc<Api>>,
+    Merchant(tenant): Merchant,
+    RawQuery(query): RawQuery,
+) -> Result<Json<EventList>, ApiError> {
+    let mut query = Query::parse(query.as_deref());
+    let instant = |seconds: Option<i64>, rest: i64| {
+        seconds.map(|at| UnixMs(at.saturating_mul(1000).saturating_add(rest)))
+    };
+    let filter = EventFilter {
+        event_type: query.optional("type"),
+        created_from: instant(query.optional("created_gte"), 0),
+        created_to: instant(query.optional("created_lte"), 999),
+        delivery_status: query.optional("delivery_status"),
+    };
+    let page = query.page();
+    query.finish()?;
+    let events = api.foundation.store.list_events(&tenant, &filter, &page).await?;
+    Ok(Json(EventList::new(events.items.iter(), events.has_more)))
+}
+
+async fn retrieve(
+    State(api): State<Arc<Api>>,
+    Merchant(tenant): Merchant,
+    Path(id): Path<String>,
+) -> Result<Json<Box<RawValue>>, ApiError> {
+    Ok(Json(find(&api, &tenant, &id).await?.to_json()))
+}

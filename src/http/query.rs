@@ -1,0 +1,101 @@
+//! Query parameters, with every bad one named at once.
+
+use std::{fmt::Display, str::FromStr};
+
+use super::error::{ApiError, FieldErrors};
+use crate::{
+    id::{Id, Kind},
+    store::{Page, Position},
+};
+
+/// The parameters that have not been read yet.
+pub(super) struct Query {
+    parameters: Vec<(String, String)>,
+    errors: FieldErrors,
+}
+
+impl Query {
+    pub(super) fn parse(query: Option<&str>) -> Self {
+        let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        Self { parameters: pairs.into_owned().collect(), errors: FieldErrors::new() }
+    }
+
+    fn error(&mut self, name: &str, message: impl Into<String>) {
+        self.errors.entry(name.to_owned()).or_default().push(message.into());
+    }
+
+    /// A parameter that need not be there.
+    pub(super) fn optional<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
+        let index = self.parameters.iter().position(|(parameter, _)| parameter == name)?;
+        let (_, text) = self.parameters.remove(index);
+        if self.parameters.iter().any(|(parameter, _)| parameter == name) {
+            self.parameters.retain(|(parameter, _)| parameter != name);
+            self.error(name, "is given twice");
+        }
+        text.parse().map_err(|error: T::Err| self.error(name, error.to_string())).ok()
+    }
+
+    /// `limit`, `starting_after` and `ending_before`.
+    pub(super) fn page<K: Kind>(&mut self) -> Page<Id<K>> {
+        let limit = self.optional::<u32>("limit").unwrap_or(20);
+        if !(1..=100).contains(&limit) {
+            self.error("limit", "must be from 1 to 100");
+        }
+        let after: Option<Id<K>> = self.optional("starting_after");
+        let before: Option<Id<K>> = self.optional("ending_before");
+        let position = match (after, before) {
+            (Some(after), None) => Position::After(after),
+            (None, Some(before)) => Position::Before(before),
+            (None, None) => Position::First,
+            (Some(_), Some(_)) => {
+                self.error("ending_before", "must not be given beside starting_after");
+                Position::First
+            }
+        };
+        Page { limit, position }
+    }
+
+    /// Ends reading: an error if anything was wrong or left over.
+    pub(super) fn finish(mut self) -> Result<(), ApiError> {
+        for (name, _) in std::mem::take(&mut self.parameters) {
+            self.error(&name, "is not a known parameter");
+        }
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::validation(self.errors)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::EventKind;
+
+    fn page(query: &str) -> Result<Page<Id<EventKind>>, ApiError> {
+        let mut parameters = Query::parse(Some(query));
+        let page = parameters.page();
+        parameters.finish().map(|()| page)
+    }
+
+    #[test]
+    fn the_default_page_has_20_items_from_the_newest() {
+        let page = page("").unwrap();
+        assert_eq!(page.limit, 20);
+        assert!(matches!(page.position, Position::First));
+    }
+
+    #[test]
+    fn bad_repeated_and_unknown_parameters_are_refused() {
+        let id = "evt_01h455vb4pex5vsknk084sn02q";
+        assert!(page(&format!("limit=100&starting_after={id}")).is_ok());
+        for (query, field) in [
+            ("limit=0".to_owned(), "limit"),
+            ("limit=101".to_owned(), "limit"),
+            ("limit=x".to_owned(), "limit"),
+            ("limit=1&limit=2".to_owned(), "limit"),
+            ("offset=1".to_owned(), "offset"),
+            ("starting_after=we_1".to_owned(), "starting_after"),
+            (format!("starting_after={id}&ending_before={id}"), "ending_before"),
+        ] {
+            assert!(format!("{:?}", page(&query).unwrap_err()).contains(&format!("{field:?}")), "{query}");
+        }
+    }
+}

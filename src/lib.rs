@@ -1,0 +1,41 @@
+//! k-webhooks accepts events from internal services, signs them, and delivers them to the endpoints that merchants
+//! registered, until they are answered or 72 hours have passed.
+//!
+//! The database is the queue. Accepting an event, matching it to endpoints and making its deliveries is one transaction;
+//! due deliveries are leased, attempted with nothing else held, and their outcomes recorded in batches.
+//!
+//! The words: a *merchant* registers *endpoints*; an *event* that an internal service publishes becomes one *delivery* for
+//! each matching endpoint; a delivery is tried by *attempts*, on the *ladder* of delays, inside its *window*; a *lease* says
+//! which process may attempt it. The modules, in reading order:
+
+pub mod event;
+
+pub mod delivery;
+pub mod endpoint;
+pub mod merchant;
+
+pub mod endpoint_url;
+pub mod schedule;
+pub mod signature;
+
+pub mod store;
+
+pub mod attempt;
+pub mod dispatcher;
+pub mod ingest;
+pub mod transport;
+
+pub mod maintenance;
+pub mod test_clock;
+
+pub mod api_key;
+pub mod clock;
+pub mod entropy;
+pub mod id;
+pub mod vault;
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod keys;

@@ -1,0 +1,139 @@
+//! What keeps the database small and tidy: pruning, expiring, sweeping. Every run is bounded and can be repeated.
+//!
+//! tokio-cron-scheduler only says when. Its runs of one schedule may overlap, so each begins with a `try_lock`.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Mutex;
+use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+
+use crate::{
+    clock::Clock,
+    dispatcher::Dispatcher,
+    store::{Result, Store},
+};
+
+/// Rows that one transaction removes or changes: small enough that no request notices the wait.
+const BATCH: u32 = 500;
+
+/// Transactions in one run; what is left waits for the next.
+const BATCHES_PER_RUN: u32 = 200;
+
+/// A part of the upkeep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upkeep {
+    /// Removes events past their retention, and endpoints deleted before.
+    Prune,
+    /// Removes idempotency records, signing secrets and API keys that have ended.
+    Expire,
+    /// Brings deliveries in line with their endpoints, and abandons held ones whose window has closed.
+    Sweep,
+}
+
+impl Upkeep {
+    const ALL: [Self; 3] = [Self::Prune, Self::Expire, Self::Sweep];
+
+    /// When it runs: second, minute, hour, day of month, month, day of week.
+    fn schedule(self) -> &'static str {
+        match self {
+            Self::Prune => "0 17 * * * *",
+            Self::Expire => "0 */10 * * * *",
+            Self::Sweep => "30 * * * * *",
+        }
+    }
+}
+
+/// Runs the upkeep.
+pub struct Maintenance {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    dispatcher: Dispatcher,
+    retention: Duration,
+    window: Duration,
+    running: Mutex<()>,
+}
+
+impl Maintenance {
+    /// Upkeep of `store`: events are kept for `retention`, and deliveries are held no longer than `window`.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        dispatcher: Dispatcher,
+        retention: Duration,
+        window: Duration,
+    ) -> Self {
+        Self { store, clock, dispatcher, retention, window, running: Mutex::new(()) }
+    }
+
+    /// Does all of it now; waits for a run that is under way.
+    pub async fn run_all(&self) -> Result<()> {
+        let _running = self.running.lock().await;
+        for upkeep in Upkeep::ALL {
+            self.run(upkeep).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the schedules; the answer ends them when shut down.
+    pub async fn start(self: Arc<Self>) -> std::result::Result<JobScheduler, JobSchedulerError> {
+        let scheduler = JobScheduler::new().await?;
+        for upkeep in Upkeep::ALL {
+            let maintenance = Arc::clone(&self);
+            let run = move |_, _| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+                let maintenance = Arc::clone(&maintenance);
+                Box::pin(async move { maintenance.run_unless_running(upkeep).await })
+            };
+            scheduler.add(Job::new_async(upkeep.schedule(), run)?).await?;
+        }
+        scheduler.start().await?;
+        Ok(scheduler)
+    }
+
+    async fn run_unless_running(&self, upkeep: Upkeep) {
+        let Ok(_running) = self.running.try_lock() else { return };
+        match self.run(upkeep).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(?upkeep, rows, "upkeep"),
+            Err(error) => tracing::warn!(?upkeep, %error, "upkeep waits for its next run"),
+        }
+    }
+
+    /// One run; answers how many rows it removed or changed.
+    async fn run(&self, upkeep: Upkeep) -> Result<u64> {
+        let (store, now) = (&self.store, self.clock.now());
+        match upkeep {
+            Upkeep::Prune => {
+                let before = now.minus(self.retention);
+                let events = in_batches(|| store.prune_events(before, BATCH)).await?;
+                Ok(events + in_batches(|| store.purge_deleted_endpoints(BATCH)).await?)
+            }
+            Upkeep::Expire => {
+                let keys = in_batches(|| store.expire_idempotency_keys(BATCH, now)).await?;
+                Ok(keys + in_batches(|| store.expire_secrets(BATCH, now)).await?)
+            }
+            Upkeep::Sweep => {
+                let window_cut = now.minus(self.window);
+                let mut rows = 0;
+                for endpoint in store.unsettled_endpoints(BATCH).await? {
+                    rows += in_batches(|| store.settle_endpoint(endpoint, window_cut, BATCH, now)).await?;
+                    self.dispatcher.endpoint_changed(endpoint);
+                }
+                Ok(rows + in_batches(|| store.abandon_held(window_cut, BATCH)).await?)
+            }
+        }
+    }
+}
+
+/// Repeats a bounded operation until it finds less than a batch to do.
+async fn in_batches<F: Future<Output = Result<u32>>>(mut batch: impl FnMut() -> F) -> Result<u64> {
+    let mut rows = 0;
+    for _ in 0..BATCHES_PER_RUN {
+        let done = batch().await?;
+        rows += u64::from(done);
+        if done < BATCH {
+            break;
+        }
+    }
+    Ok(rows)
+}

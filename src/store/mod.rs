@@ -1,0 +1,219 @@
+//! Everything that is kept: [`Store`] names each operation and says what it means.
+//!
+//! One method is one transaction. The trait is the specification; an engine is one implementation of it,
+//! and one conformance suite runs every operation on every engine. `now` is always an argument: no engine
+//! asks its database for the time.
+
+mod rows;
+mod sql;
+mod sqlite;
+mod types;
+
+use async_trait::async_trait;
+
+pub use sqlite::SqliteStore;
+pub use types::{
+    Accepted, ApiKey, Claimed, DeliveryFilter, EndpointChange, EventFilter, IdempotencyConflict, KeyOwner,
+    LeaseOffer, NewApiKey, NewDelivery, NewEndpoint, NewSecret, Page, Paged, Position, Recorded, Room,
+    StoreError,
+};
+
+use crate::{
+    clock::UnixMs,
+    delivery::{Attempt, AttemptResult, Delivery},
+    endpoint::Endpoint,
+    event::{Event, NewEvent},
+    id::{DeliveryId, EndpointId, EventId, KeyId, LeaseToken},
+    merchant::Tenant,
+};
+
+/// The result of a store operation.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// The service's memory.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Answers when the database can be read and written to by this process.
+    async fn ping(&self) -> Result<()>;
+
+    /// Ends every use of the database; later calls fail.
+    async fn close(&self);
+
+    /// Keeps `value` under `name` unless there is one already; answers the one that is kept.
+    async fn setting_or_insert(&self, name: &str, value: &str) -> Result<String>;
+
+    /// Replaces what is kept under `name`.
+    async fn put_setting(&self, name: &str, value: &str) -> Result<()>;
+
+    /// What is kept under `name`.
+    async fn setting(&self, name: &str) -> Result<Option<String>>;
+
+    // --- API keys ---
+
+    /// Keeps a new key.
+    async fn insert_api_key(&self, key: &NewApiKey, now: UnixMs) -> Result<ApiKey>;
+
+    /// The key with this hash, unless it has expired.
+    async fn find_api_key(&self, secret_hash: &[u8; 32], now: UnixMs) -> Result<Option<ApiKey>>;
+
+    /// Keys that have not expired: of one merchant in both modes, or all, newest first.
+    async fn list_api_keys(
+        &self,
+        merchant: Option<&str>,
+        page: &Page<KeyId>,
+        now: UnixMs,
+    ) -> Result<Paged<ApiKey>>;
+
+    /// Whether the merchant's living key is for live data. None where the merchant has no such key.
+    async fn api_key_mode(&self, merchant: &str, id: KeyId, now: UnixMs) -> Result<Option<bool>>;
+
+    /// Keeps `replacement` and ends the merchant's key `old` at `old_ends_at`, or sooner where it ends sooner.
+    /// None where the merchant has no such living key.
+    async fn rotate_api_key(
+        &self,
+        merchant: &str,
+        old: KeyId,
+        replacement: &NewApiKey,
+        old_ends_at: UnixMs,
+        now: UnixMs,
+    ) -> Result<Option<ApiKey>>;
+
+    /// Ends a key at once: one of the merchant's, or any. Answers whether there was one.
+    async fn revoke_api_key(&self, merchant: Option<&str>, id: KeyId) -> Result<bool>;
+
+    // --- webhook endpoints ---
+
+    /// Registers an endpoint with its first secret. None where the tenant has `limit` endpoints already.
+    async fn insert_endpoint(
+        &self,
+        endpoint: &NewEndpoint,
+        limit: usize,
+        now: UnixMs,
+    ) -> Result<Option<Endpoint>>;
+
+    /// The endpoint, unless it was deleted.
+    async fn endpoint(&self, tenant: &Tenant, id: EndpointId) -> Result<Option<Endpoint>>;
+
+    /// The tenant's endpoints, newest first.
+    async fn list_endpoints(&self, tenant: &Tenant, page: &Page<EndpointId>) -> Result<Paged<Endpoint>>;
+
+    /// Changes an endpoint. Its deliveries follow by [`Store::settle_endpoint`].
+    async fn update_endpoint(
+        &self,
+        tenant: &Tenant,
+        id: EndpointId,
+        change: &EndpointChange,
+        now: UnixMs,
+    ) -> Result<Option<Endpoint>>;
+
+    /// Deletes an endpoint and its secrets; answers whether there was one. Its deliveries follow by
+    /// [`Store::settle_endpoint`].
+    async fn delete_endpoint(&self, tenant: &Tenant, id: EndpointId, now: UnixMs) -> Result<bool>;
+
+    /// Adds a secret and ends the earlier ones at `previous_end_at`, or sooner where they end sooner.
+    async fn rotate_secret(
+        &self,
+        tenant: &Tenant,
+        id: EndpointId,
+        secret: &NewSecret,
+        previous_end_at: UnixMs,
+        now: UnixMs,
+    ) -> Result<Option<Endpoint>>;
+
+    /// Brings at most `limit` deliveries in line with their endpoint's state: disabled, the pending become
+    /// held; enabled, the held become due at once if their window began after `window_cut`, else abandoned
+    /// (`endpoint_disabled`); deleted, all open ones are abandoned (`endpoint_deleted`).
+    /// Answers how many it changed: fewer than `limit` means that all are in line.
+    async fn settle_endpoint(
+        &self,
+        id: EndpointId,
+        window_cut: UnixMs,
+        limit: u32,
+        now: UnixMs,
+    ) -> Result<u32>;
+
+    /// At most `limit` endpoints that have deliveries out of line with their state.
+    async fn unsettled_endpoints(&self, limit: u32) -> Result<Vec<EndpointId>>;
+
+    // --- events ---
+
+    /// Accepts groups of events, each group whole or not at all: the events, their idempotency records
+    /// (remembered until `idempotency_ends_at`) and a delivery for each matching endpoint. Deliveries to enabled
+    /// endpoints are due at once, and leased as far as `offer` has room; those to disabled endpoints are held.
+    /// A remembered idempotency key with the same content yields the event it was first used for.
+    async fn accept(
+        &self,
+        groups: &[Vec<NewEvent>],
+        offer: Option<&LeaseOffer>,
+        idempotency_ends_at: UnixMs,
+        now: UnixMs,
+    ) -> Result<Vec<std::result::Result<Vec<Accepted>, IdempotencyConflict>>>;
+
+    /// The event.
+    async fn event(&self, tenant: &Tenant, id: EventId) -> Result<Option<Event>>;
+
+    /// The tenant's events, newest first.
+    async fn list_events(
+        &self,
+        tenant: &Tenant,
+        filter: &EventFilter,
+        page: &Page<EventId>,
+    ) -> Result<Paged<Event>>;
+
+    // --- deliveries ---
+
+    /// The delivery.
+    async fn delivery(&self, tenant: &Tenant, id: DeliveryId) -> Result<Option<Delivery>>;
+
+    /// The tenant's deliveries of one event or one endpoint, newest first.
+    async fn list_deliveries(
+        &self,
+        tenant: &Tenant,
+        filter: &DeliveryFilter,
+        page: &Page<DeliveryId>,
+    ) -> Result<Paged<Delivery>>;
+
+    /// The attempts of a delivery, first to last.
+    async fn attempts(&self, delivery: DeliveryId) -> Result<Vec<Attempt>>;
+
+    /// Makes the delivery due now on a new ladder, whatever its state. An attempt under way keeps its lease and,
+    /// should it fail, is followed by the first attempt of the new ladder. None where there is none such.
+    async fn retry_delivery(&self, tenant: &Tenant, id: DeliveryId, now: UnixMs) -> Result<Option<Delivery>>;
+
+    /// Makes a new delivery of an event, due now.
+    async fn insert_delivery(&self, delivery: &NewDelivery, now: UnixMs) -> Result<Delivery>;
+
+    // --- the queue ---
+
+    /// Leases due deliveries to this process as far as `offer` has room, fairly: an endpoint's backlog costs the
+    /// others neither time nor room, and endpoints without room cost nothing. Lost leases are due when they end.
+    async fn claim(&self, offer: &LeaseOffer, now: UnixMs) -> Result<Claimed>;
+
+    /// Records attempts and what follows from them. Where the lease was lost meanwhile, nothing is written.
+    /// A 410 disables the endpoint. Answers in the order given.
+    async fn record(&self, results: &[AttemptResult], now: UnixMs) -> Result<Vec<Recorded>>;
+
+    /// Gives leases back, so that the deliveries are due again at once.
+    async fn release(&self, leases: &[(DeliveryId, LeaseToken)]) -> Result<()>;
+
+    /// Makes this process the worker of the database, where an engine allows only one, and frees the leases of
+    /// the worker before it. Answers how many were freed.
+    async fn become_worker(&self) -> Result<u64>;
+
+    // --- maintenance: each removes or changes at most `limit` rows and answers how many ---
+
+    /// Removes events accepted before `before` that have no open delivery, with their deliveries and attempts.
+    async fn prune_events(&self, before: UnixMs, limit: u32) -> Result<u32>;
+
+    /// Removes idempotency records that have ended.
+    async fn expire_idempotency_keys(&self, limit: u32, now: UnixMs) -> Result<u32>;
+
+    /// Removes signing secrets and API keys that have ended.
+    async fn expire_secrets(&self, limit: u32, now: UnixMs) -> Result<u32>;
+
+    /// Abandons held deliveries (`endpoint_disabled`) whose window began before `window_cut`.
+    async fn abandon_held(&self, window_cut: UnixMs, limit: u32) -> Result<u32>;
+
+    /// Removes deleted endpoints that no delivery refers to any more.
+    async fn purge_deleted_endpoints(&self, limit: u32) -> Result<u32>;
+}

@@ -1,0 +1,326 @@
+//! Rows as both engines return them, and how they become the domain's types.
+
+use std::{fmt::Display, str::FromStr};
+
+use bytes::Bytes;
+use sqlx::FromRow;
+
+use super::{
+    Result,
+    types::{ApiKey, KeyOwner, Page, Paged, Position, StoreError},
+};
+use crate::{
+    clock::UnixMs,
+    delivery::{Attempt, Delivery},
+    endpoint::{Destination, EnabledEvents, Endpoint, SealedSecret},
+    event::Event,
+    merchant::{MerchantId, Tenant},
+    vault::Sealed,
+};
+
+/// Reads a text column as what it should be.
+pub(super) fn read<T: FromStr>(text: &str, table: &'static str, column: &'static str, id: &str) -> Result<T> {
+    text.parse().map_err(|_| StoreError::Inconsistent { table, column, id: id.to_owned() })
+}
+
+/// The same for a column that may be NULL.
+pub(super) fn read_optional<T: FromStr>(
+    text: Option<&str>,
+    table: &'static str,
+    column: &'static str,
+    id: &str,
+) -> Result<Option<T>> {
+    text.map(|text| read(text, table, column, id)).transpose()
+}
+
+/// Reads a number that must not be negative or too large.
+pub(super) fn read_number<T: TryFrom<i64>>(
+    number: impl Into<i64>,
+    table: &'static str,
+    column: &'static str,
+    id: &str,
+) -> Result<T> {
+    T::try_from(number.into()).map_err(|_| StoreError::Inconsistent { table, column, id: id.to_owned() })
+}
+
+#[derive(FromRow)]
+pub(super) struct ApiKeyRow {
+    id: String,
+    merchant_id: Option<String>,
+    livemode: Option<bool>,
+    service: Option<String>,
+    publishable_key: Option<String>,
+    last4: String,
+    created_at: i64,
+    expires_at: Option<i64>,
+}
+
+impl TryFrom<ApiKeyRow> for ApiKey {
+    type Error = StoreError;
+
+    fn try_from(row: ApiKeyRow) -> Result<Self> {
+        const TABLE: &str = "api_keys";
+        let owner = match (row.merchant_id, row.livemode, row.service) {
+            (Some(merchant), Some(livemode), None) => {
+                let merchant_id: MerchantId = read(&merchant, TABLE, "merchant_id", &row.id)?;
+                KeyOwner::Merchant(Tenant { merchant_id, livemode })
+            }
+            (None, None, Some(service)) => KeyOwner::Service(service),
+            _ => return Err(StoreError::Inconsistent { table: TABLE, column: "merchant_id", id: row.id }),
+        };
+        Ok(Self {
+            id: read(&row.id, TABLE, "id", &row.id)?,
+            owner,
+            last4: row.last4,
+            publishable_key: row.publishable_key,
+            created_at: UnixMs(row.created_at),
+            expires_at: row.expires_at.map(UnixMs),
+        })
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct EndpointRow {
+    id: String,
+    merchant_id: String,
+    livemode: bool,
+    url: String,
+    enabled_events: String,
+    description: Option<String>,
+    status: String,
+    disabled_reason: Option<String>,
+    created_at: i64,
+    updated_at: i64,
+}
+
+const ENDPOINTS: &str = "webhook_endpoints";
+
+/// How `enabled_events` is stored: a JSON list of names.
+pub(super) fn write_enabled_events(events: &EnabledEvents) -> String {
+    serde_json::Value::from(events.names()).to_string()
+}
+
+fn read_enabled_events(text: &str, id: &str) -> Result<EnabledEvents> {
+    let names: Option<Vec<String>> = serde_json::from_str(text).ok();
+    names.and_then(|names| EnabledEvents::parse(&names).ok()).ok_or_else(|| StoreError::Inconsistent {
+        table: ENDPOINTS,
+        column: "enabled_events",
+        id: id.to_owned(),
+    })
+}
+
+impl TryFrom<EndpointRow> for Endpoint {
+    type Error = StoreError;
+
+    fn try_from(row: EndpointRow) -> Result<Self> {
+        Ok(Self {
+            id: read(&row.id, ENDPOINTS, "id", &row.id)?,
+            tenant: Tenant {
+                merchant_id: read(&row.merchant_id, ENDPOINTS, "merchant_id", &row.id)?,
+                livemode: row.livemode,
+            },
+            enabled_events: read_enabled_events(&row.enabled_events, &row.id)?,
+            status: read(&row.status, ENDPOINTS, "status", &row.id)?,
+            disabled_reason: read_optional(
+                row.disabled_reason.as_deref(),
+                ENDPOINTS,
+                "disabled_reason",
+                &row.id,
+            )?,
+            url: row.url,
+            description: row.description,
+            created_at: UnixMs(row.created_at),
+            updated_at: UnixMs(row.updated_at),
+        })
+    }
+}
+
+/// An endpoint joined with one of its secrets; rows of one endpoint are adjacent, its newest secret first.
+#[derive(FromRow)]
+pub(super) struct DestinationRow {
+    pub(super) id: String,
+    pub(super) merchant_id: String,
+    pub(super) livemode: bool,
+    url: String,
+    enabled_events: String,
+    pub(super) status: String,
+    secret_id: String,
+    key_id: String,
+    ciphertext: Vec<u8>,
+    expires_at: Option<i64>,
+}
+
+/// A candidate endpoint for new events: what to match and where to send.
+pub(super) struct Candidate {
+    pub(super) tenant: Tenant,
+    pub(super) enabled_events: EnabledEvents,
+    pub(super) enabled: bool,
+    pub(super) destination: Destination,
+}
+
+/// Folds adjacent rows of one endpoint into one candidate.
+pub(super) fn candidates(rows: Vec<DestinationRow>) -> Result<Vec<Candidate>> {
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for row in rows {
+        let endpoint_id = read(&row.id, ENDPOINTS, "id", &row.id)?;
+        let secret = SealedSecret {
+            id: read(&row.secret_id, "signing_secrets", "id", &row.secret_id)?,
+            sealed: Sealed { key_id: row.key_id, ciphertext: row.ciphertext },
+            expires_at: row.expires_at.map(UnixMs),
+        };
+        match candidates.last_mut() {
+            Some(last) if last.destination.endpoint_id == endpoint_id => {
+                last.destination.secrets.push(secret);
+            }
+            _ => candidates.push(Candidate {
+                tenant: Tenant {
+                    merchant_id: read(&row.merchant_id, ENDPOINTS, "merchant_id", &row.id)?,
+                    livemode: row.livemode,
+                },
+                enabled_events: read_enabled_events(&row.enabled_events, &row.id)?,
+                enabled: row.status == "enabled",
+                destination: Destination { endpoint_id, url: row.url, secrets: vec![secret] },
+            }),
+        }
+    }
+    Ok(candidates)
+}
+
+#[derive(FromRow)]
+pub(super) struct EventRow {
+    id: String,
+    r#type: String,
+    body: Vec<u8>,
+    pending_webhooks: i64,
+}
+
+impl TryFrom<EventRow> for Event {
+    type Error = StoreError;
+
+    fn try_from(row: EventRow) -> Result<Self> {
+        Ok(Self {
+            id: read(&row.id, "events", "id", &row.id)?,
+            event_type: read(&row.r#type, "events", "type", &row.id)?,
+            body: Bytes::from(row.body),
+            pending_webhooks: row.pending_webhooks,
+        })
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct DeliveryRow {
+    id: String,
+    event_id: String,
+    event_type: String,
+    webhook_endpoint_id: String,
+    livemode: bool,
+    status: String,
+    abandoned_reason: Option<String>,
+    attempt_count: i32,
+    next_attempt_at: Option<i64>,
+    created_at: i64,
+}
+
+const DELIVERIES: &str = "deliveries";
+
+impl TryFrom<DeliveryRow> for Delivery {
+    type Error = StoreError;
+
+    fn try_from(row: DeliveryRow) -> Result<Self> {
+        let id = row.id.as_str();
+        Ok(Self {
+            id: read(id, DELIVERIES, "id", id)?,
+            event_id: read(&row.event_id, DELIVERIES, "event_id", id)?,
+            event_type: read(&row.event_type, "events", "type", &row.event_id)?,
+            endpoint_id: read(&row.webhook_endpoint_id, DELIVERIES, "webhook_endpoint_id", id)?,
+            livemode: row.livemode,
+            status: read(&row.status, DELIVERIES, "status", id)?,
+            abandoned_reason: read_optional(
+                row.abandoned_reason.as_deref(),
+                DELIVERIES,
+                "abandoned_reason",
+                id,
+            )?,
+            attempt_count: read_number(row.attempt_count, DELIVERIES, "attempt_count", id)?,
+            next_attempt_at: row.next_attempt_at.map(UnixMs),
+            created_at: UnixMs(row.created_at),
+        })
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct AttemptRow {
+    id: String,
+    number: i32,
+    started_at: i64,
+    duration_ms: i64,
+    response_status: Option<i32>,
+    failure_code: Option<String>,
+    failure_message: Option<String>,
+    response_body: Option<Vec<u8>>,
+    address: Option<String>,
+}
+
+impl TryFrom<AttemptRow> for Attempt {
+    type Error = StoreError;
+
+    fn try_from(row: AttemptRow) -> Result<Self> {
+        const TABLE: &str = "attempts";
+        let id = row.id.as_str();
+        let status = row.response_status.map(|status| read_number(status, TABLE, "response_status", id));
+        Ok(Self {
+            id: read(id, TABLE, "id", id)?,
+            number: read_number(row.number, TABLE, "number", id)?,
+            started_at: UnixMs(row.started_at),
+            duration_ms: row.duration_ms,
+            response_status: status.transpose()?,
+            failure_code: read_optional(row.failure_code.as_deref(), TABLE, "failure_code", id)?,
+            failure_message: row.failure_message,
+            response_body: row.response_body.map(Bytes::from),
+            address: row.address,
+        })
+    }
+}
+
+/// A delivery just leased, with its event.
+#[derive(FromRow)]
+pub(super) struct LeasedRow {
+    pub(super) id: String,
+    pub(super) event_id: String,
+    pub(super) event_type: String,
+    pub(super) body: Vec<u8>,
+    pub(super) webhook_endpoint_id: String,
+    pub(super) attempt_count: i32,
+    pub(super) ladder_failures: i32,
+    pub(super) window_started_at: i64,
+}
+
+/// How a page is asked of the database: from which cursor, in which direction, and one row more than wanted, which
+/// tells whether there are more.
+pub(super) struct Bounds {
+    pub(super) newest_first: bool,
+    pub(super) cursor: String,
+    pub(super) rows: i64,
+    limit: usize,
+}
+
+impl Bounds {
+    pub(super) fn of<I: Display>(page: &Page<I>) -> Self {
+        let (newest_first, cursor) = match &page.position {
+            // Sorts behind every id.
+            Position::First => (true, "~".to_owned()),
+            Position::After(id) => (true, id.to_string()),
+            Position::Before(id) => (false, id.to_string()),
+        };
+        Self { newest_first, cursor, rows: i64::from(page.limit) + 1, limit: page.limit as usize }
+    }
+
+    pub(super) fn page<R, T: TryFrom<R, Error = StoreError>>(&self, rows: Vec<R>) -> Result<Paged<T>> {
+        let has_more = rows.len() > self.limit;
+        let mut items = rows.into_iter().take(self.limit).map(T::try_from).collect::<Result<Vec<_>>>()?;
+        if !self.newest_first {
+            items.reverse();
+        }
+        Ok(Paged { items, has_more })
+    }
+}

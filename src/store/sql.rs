@@ -1,0 +1,237 @@
+//! Statements whose text serves both engines: `$1` placeholders, portable types, no engine's own functions.
+
+/// A list in both directions. `$1` is the cursor, `$2` the number of rows.
+pub(super) struct PagedSql {
+    pub(super) newest_first: &'static str,
+    pub(super) oldest_first: &'static str,
+}
+
+impl PagedSql {
+    pub(super) fn text(&self, newest_first: bool) -> &'static str {
+        if newest_first { self.newest_first } else { self.oldest_first }
+    }
+}
+
+/// Completes a `SELECT … WHERE …` to a [`PagedSql`] over the column `$id`.
+macro_rules! paged {
+    ($select:expr, $id:literal) => {
+        PagedSql {
+            newest_first: concat!($select, " AND ", $id, " < $1 ORDER BY ", $id, " DESC LIMIT $2"),
+            oldest_first: concat!($select, " AND ", $id, " > $1 ORDER BY ", $id, " ASC LIMIT $2"),
+        }
+    };
+}
+
+pub(super) const SETTING: &str = "SELECT value FROM settings WHERE name = $1";
+pub(super) const INSERT_SETTING: &str =
+    "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+pub(super) const PUT_SETTING: &str = "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+
+macro_rules! api_key_columns {
+    () => {
+        "id, merchant_id, livemode, service, publishable_key, last4, created_at, expires_at"
+    };
+}
+
+pub(super) const INSERT_API_KEY: &str = concat!(
+    "INSERT INTO api_keys (id, merchant_id, livemode, service, publishable_key, secret_hash, last4, created_at) ",
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING ",
+    api_key_columns!()
+);
+pub(super) const FIND_API_KEY: &str = concat!(
+    "SELECT ",
+    api_key_columns!(),
+    " FROM api_keys WHERE secret_hash = $1 AND (expires_at IS NULL OR expires_at > $2)"
+);
+pub(super) const LIST_API_KEYS: PagedSql = paged!(
+    concat!("SELECT ", api_key_columns!(), " FROM api_keys WHERE (expires_at IS NULL OR expires_at > $3)"),
+    "id"
+);
+pub(super) const LIST_API_KEYS_OF_MERCHANT: PagedSql = paged!(
+    concat!(
+        "SELECT ",
+        api_key_columns!(),
+        " FROM api_keys WHERE (expires_at IS NULL OR expires_at > $3) AND merchant_id = $4"
+    ),
+    "id"
+);
+pub(super) const API_KEY_MODE: &str = "SELECT livemode FROM api_keys \
+     WHERE id = $1 AND merchant_id = $2 AND (expires_at IS NULL OR expires_at > $3)";
+pub(super) const END_API_KEY: &str = "UPDATE api_keys SET expires_at = CASE WHEN expires_at < $3 THEN expires_at ELSE $3 END \
+     WHERE id = $1 AND merchant_id = $2 AND (expires_at IS NULL OR expires_at > $4)";
+pub(super) const REVOKE_API_KEY: &str =
+    "DELETE FROM api_keys WHERE id = $1 AND (CAST($2 AS TEXT) IS NULL OR merchant_id = $2)";
+
+macro_rules! endpoint_columns {
+    () => {
+        "id, merchant_id, livemode, url, enabled_events, description, status, disabled_reason, created_at, updated_at"
+    };
+}
+
+pub(super) const COUNT_ENDPOINTS: &str =
+    "SELECT count(*) FROM webhook_endpoints WHERE merchant_id = $1 AND livemode = $2 AND deleted_at IS NULL";
+pub(super) const INSERT_ENDPOINT: &str = concat!(
+    "INSERT INTO webhook_endpoints (id, merchant_id, livemode, url, enabled_events, description, status, ",
+    "created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, 'enabled', $7, $7) RETURNING ",
+    endpoint_columns!()
+);
+pub(super) const ENDPOINT: &str = concat!(
+    "SELECT ",
+    endpoint_columns!(),
+    " FROM webhook_endpoints WHERE id = $1 AND merchant_id = $2 AND livemode = $3 AND deleted_at IS NULL"
+);
+pub(super) const LIST_ENDPOINTS: PagedSql = paged!(
+    concat!(
+        "SELECT ",
+        endpoint_columns!(),
+        " FROM webhook_endpoints WHERE merchant_id = $3 AND livemode = $4 AND deleted_at IS NULL"
+    ),
+    "id"
+);
+/// Changing the status, either way, is the merchant's decision and replaces the service's reason.
+pub(super) const UPDATE_ENDPOINT: &str = concat!(
+    "UPDATE webhook_endpoints SET url = COALESCE($4, url), enabled_events = COALESCE($5, enabled_events), ",
+    "description = CASE WHEN $6 THEN $7 ELSE description END, ",
+    "disabled_reason = CASE WHEN $8 IS NULL OR $8 = status THEN disabled_reason ELSE NULL END, ",
+    "status = COALESCE($8, status), updated_at = $9 ",
+    "WHERE id = $1 AND merchant_id = $2 AND livemode = $3 AND deleted_at IS NULL RETURNING ",
+    endpoint_columns!()
+);
+pub(super) const DELETE_ENDPOINT: &str = "UPDATE webhook_endpoints SET deleted_at = $4, updated_at = $4 \
+     WHERE id = $1 AND merchant_id = $2 AND livemode = $3 AND deleted_at IS NULL";
+pub(super) const TOUCH_ENDPOINT: &str = concat!(
+    "UPDATE webhook_endpoints SET updated_at = $4 ",
+    "WHERE id = $1 AND merchant_id = $2 AND livemode = $3 AND deleted_at IS NULL RETURNING ",
+    endpoint_columns!()
+);
+pub(super) const DISABLE_GONE_ENDPOINT: &str = "UPDATE webhook_endpoints SET status = 'disabled', \
+     disabled_reason = 'gone', updated_at = $2 WHERE id = $1 AND status = 'enabled' AND deleted_at IS NULL";
+
+pub(super) const INSERT_SECRET: &str = "INSERT INTO signing_secrets \
+     (id, webhook_endpoint_id, key_id, ciphertext, created_at) VALUES ($1, $2, $3, $4, $5)";
+pub(super) const END_SECRETS: &str = "UPDATE signing_secrets SET expires_at = $2 \
+     WHERE webhook_endpoint_id = $1 AND (expires_at IS NULL OR expires_at > $2)";
+pub(super) const DELETE_SECRETS: &str = "DELETE FROM signing_secrets WHERE webhook_endpoint_id = $1";
+
+pub(super) const SETTLE_STATE: &str = "SELECT status, deleted_at FROM webhook_endpoints WHERE id = $1";
+/// The comparisons with zero, here and below, are always true: they lead the planner to the index of open rows.
+/// A lease stays with the row, so that an attempt under way can still be recorded.
+pub(super) const HOLD_PENDING: &str = "UPDATE deliveries \
+     SET status = 'held', next_attempt_at = NULL, claimable_at = NULL WHERE id IN \
+     (SELECT id FROM deliveries WHERE status = 'pending' AND webhook_endpoint_id = $1 AND claimable_at >= 0 LIMIT $2)";
+pub(super) const FREE_HELD: &str = "UPDATE deliveries \
+     SET status = 'pending', next_attempt_at = $3, claimable_at = $3, lease_token = NULL WHERE id IN \
+     (SELECT id FROM deliveries WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at > $4 LIMIT $2)";
+pub(super) const ABANDON_HELD_OF_ENDPOINT: &str = "UPDATE deliveries \
+     SET status = 'abandoned', abandoned_reason = 'endpoint_disabled' WHERE id IN \
+     (SELECT id FROM deliveries WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at <= $3 LIMIT $2)";
+pub(super) const ABANDON_PENDING_DELETED: &str = "UPDATE deliveries \
+     SET status = 'abandoned', abandoned_reason = 'endpoint_deleted', next_attempt_at = NULL, claimable_at = NULL \
+     WHERE id IN (SELECT id FROM deliveries \
+       WHERE status = 'pending' AND webhook_endpoint_id = $1 AND claimable_at >= 0 LIMIT $2)";
+pub(super) const ABANDON_HELD_DELETED: &str = "UPDATE deliveries \
+     SET status = 'abandoned', abandoned_reason = 'endpoint_deleted' \
+     WHERE id IN (SELECT id FROM deliveries \
+       WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at >= 0 LIMIT $2)";
+pub(super) const UNSETTLED_ENDPOINTS: &str = "SELECT e.id FROM webhook_endpoints e \
+     WHERE (e.status = 'disabled' OR e.deleted_at IS NOT NULL) AND EXISTS \
+       (SELECT 1 FROM deliveries d WHERE d.status = 'pending' AND d.webhook_endpoint_id = e.id AND d.claimable_at >= 0) \
+     UNION SELECT e.id FROM webhook_endpoints e \
+     WHERE (e.status = 'enabled' OR e.deleted_at IS NOT NULL) AND EXISTS \
+       (SELECT 1 FROM deliveries d WHERE d.status = 'held' AND d.webhook_endpoint_id = e.id AND d.window_started_at >= 0) \
+     LIMIT $1";
+
+macro_rules! event_columns {
+    () => {
+        "e.id, e.type, e.body, (SELECT count(*) FROM deliveries d WHERE d.event_id = e.id \
+         AND d.status IN ('pending', 'held')) AS pending_webhooks FROM events e"
+    };
+}
+
+pub(super) const EVENT: &str =
+    concat!("SELECT ", event_columns!(), " WHERE e.id = $1 AND e.merchant_id = $2 AND e.livemode = $3");
+pub(super) const LIST_EVENTS: PagedSql = paged!(
+    concat!(
+        "SELECT ",
+        event_columns!(),
+        " WHERE e.merchant_id = $3 AND e.livemode = $4 AND (CAST($5 AS TEXT) IS NULL OR e.type = $5) ",
+        "AND (CAST($6 AS BIGINT) IS NULL OR e.created_at >= $6) AND (CAST($7 AS BIGINT) IS NULL OR e.created_at <= $7) ",
+        "AND (CAST($8 AS TEXT) IS NULL OR EXISTS ",
+        "(SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.status = $8))"
+    ),
+    "e.id"
+);
+
+macro_rules! delivery_columns {
+    () => {
+        "d.id, d.event_id, e.type AS event_type, d.webhook_endpoint_id, d.livemode, d.status, d.abandoned_reason, \
+         d.attempt_count, d.next_attempt_at, d.created_at FROM deliveries d JOIN events e ON e.id = d.event_id"
+    };
+}
+
+pub(super) const DELIVERY: &str =
+    concat!("SELECT ", delivery_columns!(), " WHERE d.id = $1 AND d.merchant_id = $2 AND d.livemode = $3");
+pub(super) const LIST_DELIVERIES_OF_EVENT: PagedSql = paged!(
+    concat!(
+        "SELECT ",
+        delivery_columns!(),
+        " WHERE d.merchant_id = $3 AND d.livemode = $4 AND d.event_id = $5 AND (CAST($6 AS TEXT) IS NULL OR d.status = $6)"
+    ),
+    "d.id"
+);
+pub(super) const LIST_DELIVERIES_OF_ENDPOINT: PagedSql = paged!(
+    concat!(
+        "SELECT ",
+        delivery_columns!(),
+        " WHERE d.merchant_id = $3 AND d.livemode = $4 AND d.webhook_endpoint_id = $5 ",
+        "AND (CAST($6 AS TEXT) IS NULL OR d.status = $6)"
+    ),
+    "d.id"
+);
+pub(super) const ATTEMPTS: &str = "SELECT id, number, started_at, duration_ms, response_status, failure_code, \
+     failure_message, response_body, address FROM attempts WHERE delivery_id = $1 ORDER BY number";
+/// While an attempt is under way its lease stands: `claimable_at` is then later than `next_attempt_at`.
+pub(super) const RETRY_DELIVERY: &str = "UPDATE deliveries SET abandoned_reason = NULL, ladder_failures = 0, \
+     window_started_at = $4, next_attempt_at = $4, \
+     claimable_at = CASE WHEN status = 'pending' AND lease_token IS NOT NULL AND claimable_at > $4 \
+       THEN claimable_at ELSE $4 END, \
+     lease_token = CASE WHEN status = 'pending' AND lease_token IS NOT NULL AND claimable_at > $4 \
+       THEN lease_token ELSE NULL END, \
+     status = 'pending' \
+     WHERE id = $1 AND merchant_id = $2 AND livemode = $3";
+pub(super) const INSERT_DELIVERY: &str = "INSERT INTO deliveries (id, merchant_id, livemode, event_id, \
+     webhook_endpoint_id, status, attempt_count, ladder_failures, window_started_at, next_attempt_at, claimable_at, \
+     created_at) VALUES ($1, $2, $3, $4, $5, 'pending', 0, 0, $6, $6, $6, $6)";
+
+/// Hops from endpoint to endpoint through the index of pending deliveries, so that its cost is the number of endpoints
+/// with open work, whatever their backlogs. An endpoint that is off is not among them.
+pub(super) const LANES: &str = "WITH RECURSIVE lane (endpoint_id) AS ( \
+       SELECT min(webhook_endpoint_id) FROM deliveries WHERE status = 'pending' \
+       UNION ALL \
+       SELECT (SELECT min(d.webhook_endpoint_id) FROM deliveries d \
+               WHERE d.status = 'pending' AND d.webhook_endpoint_id > lane.endpoint_id) \
+       FROM lane WHERE lane.endpoint_id IS NOT NULL) \
+     SELECT lane.endpoint_id, (SELECT min(d.claimable_at) FROM deliveries d \
+       WHERE d.status = 'pending' AND d.webhook_endpoint_id = lane.endpoint_id) AS due_at \
+     FROM lane JOIN webhook_endpoints e ON e.id = lane.endpoint_id \
+     WHERE e.status = 'enabled' AND e.deleted_at IS NULL";
+/// Fenced by the lease, so that a lease given back late frees nobody else's.
+pub(super) const RELEASE: &str = "UPDATE deliveries SET lease_token = NULL, claimable_at = next_attempt_at \
+     WHERE id = $1 AND lease_token = $2 AND status = 'pending'";
+pub(super) const RELEASE_ALL: &str = "UPDATE deliveries SET lease_token = NULL, claimable_at = next_attempt_at \
+     WHERE status = 'pending' AND lease_token IS NOT NULL";
+
+pub(super) const PRUNABLE_EVENTS: &str = "SELECT e.id FROM events e WHERE e.id < $1 AND NOT EXISTS \
+     (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.status IN ('pending', 'held')) ORDER BY e.id LIMIT $2";
+pub(super) const EXPIRE_IDEMPOTENCY_KEYS: &str = "DELETE FROM idempotency_keys WHERE (merchant_id, livemode, key) IN \
+     (SELECT merchant_id, livemode, key FROM idempotency_keys WHERE expires_at <= $1 LIMIT $2)";
+pub(super) const EXPIRE_SIGNING_SECRETS: &str = "DELETE FROM signing_secrets WHERE id IN \
+     (SELECT id FROM signing_secrets WHERE expires_at <= $1 LIMIT $2)";
+pub(super) const EXPIRE_API_KEYS: &str =
+    "DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys WHERE expires_at <= $1 LIMIT $2)";
+pub(super) const ABANDON_HELD: &str = "UPDATE deliveries \
+     SET status = 'abandoned', abandoned_reason = 'endpoint_disabled' WHERE id IN \
+     (SELECT id FROM deliveries WHERE status = 'held' AND window_started_at <= $1 LIMIT $2)";
+pub(super) const PURGE_DELETED_ENDPOINTS: &str = "DELETE FROM webhook_endpoints WHERE id IN \
+     (SELECT e.id FROM webhook_endpoints e WHERE e.deleted_at IS NOT NULL AND NOT EXISTS \
+       (SELECT 1 FROM deliveries d WHERE d.webhook_endpoint_id = e.id) LIMIT $1)";

@@ -1,0 +1,110 @@
+//! Opening the file, and being its only worker.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use tokio::sync::Mutex;
+
+use super::SqliteStore;
+use crate::{
+    id::IdSource,
+    store::{Result, StoreError},
+};
+
+/// How long a statement waits for another process's write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an operation waits for the writer or a reader before the database counts as unavailable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Reads are short and two cores serve them; more connections only hold more memory.
+const READERS: u32 = 4;
+
+impl SqliteStore {
+    /// Opens (or makes) the file that `url` names, such as `sqlite://data/k-webhooks.db`, and brings its tables up to
+    /// date.
+    pub async fn open(url: &str, ids: Arc<IdSource>) -> Result<Self> {
+        let path = Self::path(url)?;
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            let refused =
+                |error| StoreError::Setup(format!("cannot make the folder {}: {error}", folder.display()));
+            fs::create_dir_all(folder).map_err(refused)?;
+        }
+        let options = options(url)?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            // Batches have one text for each number of rows.
+            .statement_cache_capacity(256)
+            .optimize_on_close(true, None);
+        let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
+        let cannot_open = |error| StoreError::Setup(format!("cannot open {}: {error}", path.display()));
+        let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(cannot_open)?;
+        let migrated = sqlx::migrate!("migrations/sqlite").run(&writer).await;
+        migrated.map_err(|error| StoreError::Setup(format!("cannot migrate {}: {error}", path.display())))?;
+        let readers = pool()
+            .max_connections(READERS)
+            .connect_with(options.read_only(true))
+            .await
+            .map_err(cannot_open)?;
+        Ok(Self { writer, readers, ids, path, worker_lock: Mutex::new(None) })
+    }
+
+    /// The file that `url` names.
+    pub fn path(url: &str) -> Result<PathBuf> {
+        Ok(options(url)?.get_filename().to_owned())
+    }
+
+    /// Takes the lock file beside the database. The operating system frees it when the process ends, however it ends.
+    pub(super) async fn lock_as_worker(&self) -> Result<()> {
+        let mut held = self.worker_lock.lock().await;
+        if held.is_none() {
+            *held = Some(lock(&self.path.with_extension("worker"))?);
+        }
+        Ok(())
+    }
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let refused = |error| StoreError::Setup(format!("cannot lock {}: {error}", path.display()));
+    let file = File::options().create(true).write(true).truncate(false).open(path).map_err(refused)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Setup(format!(
+            "another process is the worker of this database ({} is locked)",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(refused(error)),
+    }
+}
+
+fn options(url: &str) -> Result<SqliteConnectOptions> {
+    SqliteConnectOptions::from_str(url).map_err(|error| StoreError::Setup(format!("database.url: {error}")))
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        /// The primary result codes that pass: busy, locked, no memory, read-only, I/O error, corrupt page read, full,
+        /// cannot open. <https://www.sqlite.org/rescode.html>
+        const PASSING: [i64; 7] = [5, 6, 7, 8, 10, 13, 14];
+        let passing = match &error {
+            sqlx::Error::Database(refusal) => refusal
+                .code()
+                .and_then(|code| code.parse::<i64>().ok())
+                .is_some_and(|code| PASSING.contains(&(code & 0xff))),
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            _ => false,
+        };
+        if passing { Self::Unavailable(Arc::new(error)) } else { Self::Refused(Arc::new(error)) }
+    }
+}

@@ -1,0 +1,260 @@
+//! What goes into the store and comes out of it, besides the domain's own types.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    clock::UnixMs,
+    delivery::{DeliveryStatus, LeasedDelivery},
+    endpoint::{EnabledEvents, EndpointStatus},
+    event::{Event, EventType},
+    id::{EndpointId, EventId, KeyId, LeaseToken, SecretId},
+    merchant::Tenant,
+    vault::Sealed,
+};
+
+/// Why a store operation failed. That something is absent is no error but a `None`.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database is away, locked, full or read-only: nothing was stored, and it is worth trying again.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(#[source] Arc<sqlx::Error>),
+    /// The database refused a statement: a defect of this program.
+    #[error("the database refused a statement: {0}")]
+    Refused(#[source] Arc<sqlx::Error>),
+    /// A stored value does not read as what it should be.
+    #[error("inconsistent row: {table}.{column} of {id}")]
+    Inconsistent {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's id.
+        id: String,
+    },
+    /// The database cannot be opened as configured.
+    #[error("{0}")]
+    Setup(String),
+}
+
+/// Whose key an API key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyOwner {
+    /// A merchant, in one mode.
+    Merchant(Tenant),
+    /// An internal service, by name.
+    Service(String),
+}
+
+/// A key to keep. The secret itself is never stored.
+#[derive(Clone, Debug)]
+pub struct NewApiKey {
+    /// Its id.
+    pub id: KeyId,
+    /// Whose it is.
+    pub owner: KeyOwner,
+    /// The keyed hash of the secret key.
+    pub secret_hash: [u8; 32],
+    /// The last four characters of the secret key.
+    pub last4: String,
+    /// The publishable key beside it, for a merchant's.
+    pub publishable_key: Option<String>,
+}
+
+/// A key as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its id.
+    pub id: KeyId,
+    /// Whose it is.
+    pub owner: KeyOwner,
+    /// The last four characters of the secret key.
+    pub last4: String,
+    /// The publishable key beside it.
+    pub publishable_key: Option<String>,
+    /// When it was made.
+    pub created_at: UnixMs,
+    /// When it ends, if it does.
+    pub expires_at: Option<UnixMs>,
+}
+
+/// A sealed signing secret to keep.
+#[derive(Clone, Debug)]
+pub struct NewSecret {
+    /// Its id, to which the seal is bound.
+    pub id: SecretId,
+    /// The encrypted secret.
+    pub sealed: Sealed,
+}
+
+/// An endpoint to register.
+#[derive(Clone, Debug)]
+pub struct NewEndpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Its address.
+    pub url: String,
+    /// The events it wants.
+    pub enabled_events: EnabledEvents,
+    /// The merchant's note.
+    pub description: Option<String>,
+    /// Its first signing secret.
+    pub secret: NewSecret,
+}
+
+/// What to change of an endpoint; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointChange {
+    /// A new address.
+    pub url: Option<String>,
+    /// Other events.
+    pub enabled_events: Option<EnabledEvents>,
+    /// Another note, or none.
+    pub description: Option<Option<String>>,
+    /// On or off.
+    pub status: Option<EndpointStatus>,
+}
+
+/// Which part of a list, newest first.
+#[derive(Clone, Debug)]
+pub struct Page<I> {
+    /// At most so many.
+    pub limit: u32,
+    /// From where.
+    pub position: Position<I>,
+}
+
+/// Where a page lies.
+#[derive(Clone, Debug)]
+pub enum Position<I> {
+    /// At the newest.
+    First,
+    /// Older than this one (`starting_after`).
+    After(I),
+    /// Newer than this one (`ending_before`), the nearest to it.
+    Before(I),
+}
+
+/// A page of a list.
+#[derive(Clone, Debug)]
+pub struct Paged<T> {
+    /// The items, newest first.
+    pub items: Vec<T>,
+    /// Whether there are more in the direction that was asked for.
+    pub has_more: bool,
+}
+
+/// Which events to list.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    /// Of this type.
+    pub event_type: Option<EventType>,
+    /// Created at this instant or later.
+    pub created_from: Option<UnixMs>,
+    /// Created at this instant or before.
+    pub created_to: Option<UnixMs>,
+    /// With at least one delivery in this state.
+    pub delivery_status: Option<DeliveryStatus>,
+}
+
+/// Which deliveries to list.
+#[derive(Clone, Copy, Debug)]
+pub enum DeliveryFilter {
+    /// All of an event.
+    OfEvent(EventId),
+    /// Those of an endpoint, perhaps in one state only.
+    OfEndpoint(EndpointId, Option<DeliveryStatus>),
+}
+
+/// A delivery to make outside of accepting.
+#[derive(Clone, Debug)]
+pub struct NewDelivery {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// The event to carry.
+    pub event_id: EventId,
+    /// Where to.
+    pub endpoint_id: EndpointId,
+}
+
+/// Leases on offer: for deliveries that are due as they are made, so that they need not be claimed, and for claims.
+#[derive(Clone, Debug)]
+pub struct LeaseOffer {
+    /// The token they get.
+    pub token: LeaseToken,
+    /// When they end.
+    pub until: UnixMs,
+    /// How many this process can take.
+    pub room: Room,
+}
+
+/// How much due work a process can take, in all and for each endpoint.
+#[derive(Clone, Debug)]
+pub struct Room {
+    /// In all.
+    pub total: usize,
+    /// For an endpoint that is not in `lanes`.
+    pub fresh_lane: usize,
+    /// For endpoints whose work is under way.
+    pub lanes: HashMap<EndpointId, usize>,
+}
+
+impl Room {
+    /// Whether anything more fits for this endpoint.
+    #[must_use]
+    pub fn has(&self, endpoint: EndpointId) -> bool {
+        self.total > 0 && *self.lanes.get(&endpoint).unwrap_or(&self.fresh_lane) > 0
+    }
+
+    /// Takes a place for this endpoint, where there is one.
+    pub fn take(&mut self, endpoint: EndpointId) -> bool {
+        let lane = self.lanes.entry(endpoint).or_insert(self.fresh_lane);
+        if self.total == 0 || *lane == 0 {
+            return false;
+        }
+        self.total -= 1;
+        *lane -= 1;
+        true
+    }
+}
+
+/// What came of accepting one event.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The event: the new one or, for a replay, the original.
+    pub event: Event,
+    /// Whether the idempotency key had been used for it before.
+    pub replayed: bool,
+    /// Its deliveries that were leased to this process.
+    pub leased: Vec<LeasedDelivery>,
+    /// Endpoints with deliveries that are due but not leased.
+    pub left_due: Vec<EndpointId>,
+}
+
+/// An idempotency key was used before for other content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdempotencyConflict {
+    /// Which event of the group.
+    pub index: usize,
+}
+
+/// What was leased.
+#[derive(Clone, Debug, Default)]
+pub struct Claimed {
+    /// The deliveries, oldest due time first for each endpoint.
+    pub deliveries: Vec<LeasedDelivery>,
+    /// When the next delivery becomes due, of those that were not due yet.
+    pub next_due_at: Option<UnixMs>,
+    /// Endpoints with due work that was left for want of room.
+    pub left_due: Vec<EndpointId>,
+}
+
+/// What came of recording an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It was written.
+    Written,
+    /// The lease had been lost, so it was not.
+    LeaseLost,
+}

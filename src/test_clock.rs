@@ -1,0 +1,79 @@
+//! The test clock as users drive it: `advance` walks through every due time on the way and settles each.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Mutex;
+
+use crate::{
+    clock::{Clock, UnixMs},
+    dispatcher::Dispatcher,
+    maintenance::Maintenance,
+    store::{Result, Store},
+};
+
+/// Where the store keeps the test clock's time, so that a restart does not go back in time.
+const SETTING: &str = "test_clock_now_ms";
+
+/// Moves the service's clock; clones share it.
+#[derive(Clone)]
+pub struct TestClock {
+    clock: Clock,
+    store: Arc<dyn Store>,
+    dispatcher: Dispatcher,
+    maintenance: Arc<Maintenance>,
+    turn: Arc<Mutex<()>>,
+}
+
+/// What an advance came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Advanced {
+    /// The time it is now.
+    pub now: UnixMs,
+    /// How many attempts were made and recorded on the way.
+    pub attempts: u64,
+}
+
+impl TestClock {
+    /// The clock to run the service on: it stands where it last stood, or at `started_at`.
+    pub async fn resume(store: &dyn Store, started_at: UnixMs) -> Result<Clock> {
+        let stood =
+            store.setting(SETTING).await?.and_then(|text| text.parse().ok()).map_or(started_at, UnixMs);
+        Ok(Clock::manual(stood.max(started_at)))
+    }
+
+    /// Drives `clock`, which must be the manual clock of everything given here.
+    #[must_use]
+    pub fn new(
+        clock: Clock,
+        store: Arc<dyn Store>,
+        dispatcher: Dispatcher,
+        maintenance: Arc<Maintenance>,
+    ) -> Self {
+        Self { clock, store, dispatcher, maintenance, turn: Arc::new(Mutex::new(())) }
+    }
+
+    /// The time it is.
+    #[must_use]
+    pub fn now(&self) -> UnixMs {
+        self.clock.now()
+    }
+
+    /// Moves on by `by`, stopping at every due time, and returns when all that fell due has been attempted and recorded.
+    pub async fn advance(&self, by: Duration) -> Result<Advanced> {
+        let _turn = self.turn.lock().await;
+        let until = self.clock.now().plus(by);
+        let before = self.dispatcher.attempts_recorded();
+        loop {
+            let next = self.dispatcher.settle().await?;
+            let now = self.clock.now();
+            if now >= until {
+                break;
+            }
+            let to = next.map_or(until, |due| due.clamp(now, until));
+            self.store.put_setting(SETTING, &to.to_string()).await?;
+            self.clock.set(to);
+        }
+        self.maintenance.run_all().await?;
+        Ok(Advanced { now: self.clock.now(), attempts: self.dispatcher.attempts_recorded() - before })
+    }
+}

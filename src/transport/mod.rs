@@ -1,0 +1,136 @@
+//! One HTTP exchange with an endpoint, under every bound: checked addresses, one deadline, no redirects, a capped body.
+//!
+//! Being refused is data, not an error: [`Transport::send`] always answers with an [`Exchange`]. The transport and the
+//! resolver are injected, so that every fault is tested without a network.
+
+mod address;
+mod client;
+mod connect;
+mod resolve;
+
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, str::FromStr, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
+
+pub use address::{AddressPolicy, Forbidden};
+pub use client::{HyperTransport, TransportError, TransportSettings};
+pub use resolve::{Resolve, SystemResolver};
+
+use crate::endpoint_url::EndpointUrl;
+
+/// Sends requests to endpoints.
+#[async_trait]
+pub trait Transport: Send + Sync {
+    /// Makes one exchange. It ends within the transport's deadline.
+    async fn send(&self, request: AttemptRequest) -> Exchange;
+}
+
+/// What to send: `POST url`.
+#[derive(Debug)]
+pub struct AttemptRequest {
+    /// Where to.
+    pub url: EndpointUrl,
+    /// All headers but those of the protocol itself.
+    pub headers: HeaderMap,
+    /// The raw body.
+    pub body: Bytes,
+}
+
+/// What an exchange came to.
+#[derive(Debug)]
+pub struct Exchange {
+    /// From its start to its end.
+    pub duration: Duration,
+    /// The address that was called, where it came to that.
+    pub address: Option<SocketAddr>,
+    /// The response, or why there is none.
+    pub result: Result<Response, Failure>,
+}
+
+/// A response, whatever its status.
+#[derive(Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The value of `Retry-After`.
+    pub retry_after: Option<String>,
+    /// The beginning of the body, at most the transport's cap.
+    pub body: Bytes,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The stable code.
+    pub code: FailureCode,
+    /// The same in words, for the merchant.
+    pub message: String,
+}
+
+impl Failure {
+    fn new(code: FailureCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// What can fail, as the API names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureCode {
+    /// A status that is neither a success nor a redirect.
+    HttpStatus,
+    /// A redirect, which is never followed.
+    Redirect,
+    /// Not done within the deadline.
+    Timeout,
+    /// The name does not resolve.
+    Dns,
+    /// No connection, or it broke.
+    Connection,
+    /// No trusted TLS session.
+    Tls,
+    /// The address may not be called.
+    AddressForbidden,
+    /// What came back is not HTTP.
+    Protocol,
+}
+
+impl FailureCode {
+    const ALL: [Self; 8] = [
+        Self::HttpStatus,
+        Self::Redirect,
+        Self::Timeout,
+        Self::Dns,
+        Self::Connection,
+        Self::Tls,
+        Self::AddressForbidden,
+        Self::Protocol,
+    ];
+
+    /// The code of the API and the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HttpStatus => "http_status",
+            Self::Redirect => "redirect",
+            Self::Timeout => "timeout",
+            Self::Dns => "dns",
+            Self::Connection => "connection",
+            Self::Tls => "tls",
+            Self::AddressForbidden => "address_forbidden",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+impl FromStr for FailureCode {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|code| code.as_str() == text).ok_or(())
+    }
+}
