@@ -198,10 +198,17 @@ impl Failed {
                 fallback = Some(hyper_failure(error));
             }
             if let Some(error) = error.downcast_ref::<io::Error>() {
-                fallback =
-                    Some(Failure::new(FailureCode::Connection, format!("the connection broke: {error}")));
-                // An I/O error may wrap the TLS error, and does not name what it wraps as its source.
-                if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                let malformed =
+                    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput);
+                fallback = Some(if malformed {
+                    Failure::new(
+                        FailureCode::Protocol,
+                        format!("the response is not HTTP as it should be: {error}"),
+                    )
+                } else {
+                    Failure::new(FailureCode::Connection, format!("the connection broke: {error}"))
+                });
+                if let Some(tls) = wrapped_tls_error(error) {
                     return Self { failure: tls_failure(tls), address: None };
                 }
             }
@@ -210,6 +217,12 @@ impl Failed {
         let failure = fallback.unwrap_or_else(|| Failure::new(FailureCode::Connection, error.to_string()));
         Self { failure, address: None }
     }
+}
+
+/// An I/O error may wrap the TLS error, or another I/O error that does, and names neither as its source.
+fn wrapped_tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    inner.downcast_ref().or_else(|| wrapped_tls_error(inner.downcast_ref()?))
 }
 
 fn hyper_failure(error: &hyper::Error) -> Failure {

@@ -8,9 +8,6 @@ mod client;
 mod connect;
 mod resolve;
 
-#[cfg(test)]
-mod tests;
-
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
 use async_trait::async_trait;

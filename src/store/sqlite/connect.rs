@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{
+    Connection as _,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
 use tokio::sync::Mutex;
 
 use super::SqliteStore;
@@ -44,7 +47,14 @@ impl SqliteStore {
             // Batches have one text for each number of rows.
             .statement_cache_capacity(256)
             .optimize_on_close(true, None);
-        let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
+        let pool = || {
+            SqlitePoolOptions::new()
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .test_before_acquire(false)
+                // Where a commit failed because the disk was full, SQLite has rolled back by itself and sqlx still counts
+                // a transaction: such a connection is replaced, or no write would ever begin again.
+                .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+        };
         let cannot_open = |error| StoreError::Setup(format!("cannot open {}: {error}", path.display()));
         let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(cannot_open)?;
         let migrated = sqlx::migrate!("migrations/sqlite").run(&writer).await;

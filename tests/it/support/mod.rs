@@ -1,0 +1,218 @@
+//! What the tests share: the service, callers, and a receiver that does as it is told.
+
+pub(crate) mod process;
+pub(crate) mod receiver;
+pub(crate) mod tls;
+
+use std::{net::SocketAddr, path::Path};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use k_webhooks::{
+    app::{App, Foundation, Role},
+    config::Config,
+    merchant::Tenant,
+};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A response, read.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The JSON of an answer that must have this status.
+    #[track_caller]
+    pub(crate) fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        self.json()
+    }
+
+    /// The messages about one field of a refused request.
+    #[track_caller]
+    pub(crate) fn refuses(&self, field: &str) -> String {
+        let body = self.expect(400);
+        assert_eq!(body["error"]["type"], "invalid_request_error", "{body}");
+        let messages = &body["error"]["details"]["fieldErrors"][field];
+        assert!(messages.is_array(), "{field} is not named: {body}");
+        messages.to_string()
+    }
+}
+
+/// Calls one listener with one key.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    client: Client<HttpConnector, Full<Bytes>>,
+    base: String,
+    key: String,
+}
+
+impl Caller {
+    pub(crate) fn new(address: SocketAddr, key: &str) -> Self {
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { client, base: format!("http://{address}"), key: key.to_owned() }
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let mut request = hyper::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if !self.key.is_empty() {
+            request = request.header("authorization", format!("Bearer {}", self.key));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).unwrap();
+        let response = self.client.request(request).await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        Answer { status, headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl ToString) -> Answer {
+        self.send("POST", path, &[("content-type", "application/json")], body.to_string()).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send("PATCH", path, &[("content-type", "application/json")], body.to_string()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send("DELETE", path, &[], "").await
+    }
+}
+
+/// The service in this process, on the test clock and a database of its own.
+pub(crate) struct TestApp {
+    /// With the test key of merchant `m_1`.
+    pub(crate) public: Caller,
+    /// With a service key.
+    pub(crate) internal: Caller,
+    pub(crate) public_addr: SocketAddr,
+    pub(crate) internal_addr: SocketAddr,
+    pub(crate) foundation: Foundation,
+    stop: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+    _folder: TempDir,
+}
+
+pub(crate) fn config(folder: &Path, settings: &[(&str, &str)]) -> Config {
+    let mut flags = vec![
+        ("database.url".to_owned(), format!("sqlite://{}/k.db", folder.display())),
+        ("server.listen".to_owned(), "127.0.0.1:0".to_owned()),
+        ("internal.listen".to_owned(), "127.0.0.1:0".to_owned()),
+        ("test_clock.enabled".to_owned(), "true".to_owned()),
+        ("retry.jitter".to_owned(), "0.0".to_owned()),
+        ("limits.requests_per_second".to_owned(), "10000".to_owned()),
+        ("delivery.timeout".to_owned(), "500ms".to_owned()),
+        ("delivery.connect_timeout".to_owned(), "500ms".to_owned()),
+    ];
+    flags.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    Config::load(Some(Path::new("/dev/null")), [], &flags).unwrap()
+}
+
+impl TestApp {
+    pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let app = App::build(config(folder.path(), settings), Role::All).await.unwrap();
+        let (public_addr, internal_addr) = (app.public_addr().unwrap(), app.internal_addr().unwrap());
+        let foundation = app.foundation().clone();
+        let service = foundation.key_issuer().issue_service_key("tests").await.unwrap();
+        let merchant = merchant_key(&foundation, "m_1", false).await;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let running = tokio::spawn(app.run(async move { stopped.cancelled().await }));
+        Self {
+            public: Caller::new(public_addr, &merchant),
+            internal: Caller::new(internal_addr, service.secret.expose_secret()),
+            public_addr,
+            internal_addr,
+            foundation,
+            stop,
+            running,
+            _folder: folder,
+        }
+    }
+
+    /// A caller with a key of another merchant or mode.
+    pub(crate) async fn merchant(&self, merchant: &str, livemode: bool) -> Caller {
+        Caller::new(self.public_addr, &merchant_key(&self.foundation, merchant, livemode).await)
+    }
+
+    /// Registers an endpoint and answers its JSON, secret included.
+    pub(crate) async fn endpoint(&self, url: &str) -> Value {
+        self.public.post("/v1/webhook_endpoints", json!({ "url": url })).await.expect(201)
+    }
+
+    pub(crate) async fn publish(&self, event: Value) -> Value {
+        self.internal.post("/v1/events", event).await.expect(201)
+    }
+
+    /// Moves the clock on; answers how many attempts were made.
+    pub(crate) async fn advance(&self, by: &str) -> u64 {
+        let answer = self.internal.post("/v1/test_clock/advance", json!({ "by": by })).await;
+        answer.expect(200)["attempts"].as_u64().unwrap()
+    }
+
+    /// The only delivery of an event, with its attempts.
+    pub(crate) async fn delivery_of(&self, event: &Value) -> Value {
+        let list = self.public.get(&format!("/v1/events/{}/deliveries", id(event))).await.expect(200);
+        assert_eq!(list["data"].as_array().unwrap().len(), 1, "{list}");
+        self.public.get(&format!("/v1/deliveries/{}", id(&list["data"][0]))).await.expect(200)
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.running.await.unwrap().unwrap();
+    }
+}
+
+async fn merchant_key(foundation: &Foundation, merchant: &str, livemode: bool) -> String {
+    let tenant = Tenant { merchant_id: merchant.parse().unwrap(), livemode };
+    let issued = foundation.key_issuer().issue_merchant_key(tenant).await.unwrap();
+    issued.secret.expose_secret().to_owned()
+}
+
+pub(crate) fn id(object: &Value) -> &str {
+    object["id"].as_str().unwrap_or_else(|| panic!("no id: {object}"))
+}
+
+/// A charge that succeeded, for the test data of merchant `m_1`.
+pub(crate) fn charge() -> Value {
+    json!({
+        "merchant_id": "m_1", "livemode": false, "type": "charge.succeeded",
+        "data": { "object": { "id": "ch_1", "object": "charge", "amount": 4999 } },
+    })
+}
