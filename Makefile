@@ -1,4 +1,4 @@
-.PHONY: test fmt clippy doc check run bench
+.PHONY: test run bench
 
 # Everything that must hold: formatting, lints, documentation, every test. `--all-targets` in one profile, so that
 # each crate is built once.
