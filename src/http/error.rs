@@ -203,3 +203,49 @@ pub(super) async fn render(ids: &IdSource, clock: &Clock, request: Request, next
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::{Router, middleware, routing::get};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+    };
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::entropy::Entropy;
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_in_the_envelope_and_the_connection_lives_on() {
+        let ids = Arc::new(IdSource::new(Entropy::os()));
+        let boom = || async {
+            assert!(std::hint::black_box(false), "a secret of the inside");
+        };
+        let router = Router::new().route("/boom", get(boom)).route("/fine", get(async || "fine")).layer(
+            middleware::from_fn(move |request, next| {
+                let ids = Arc::clone(&ids);
+                async move { render(&ids, &Clock::system(), request, next).await }
+            }),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(crate::http::serve(listener, router, CancellationToken::new(), Duration::ZERO));
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        let mut ask = async |path: &str, end: &str| {
+            connection.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            while !String::from_utf8_lossy(&answer).ends_with(end) {
+                assert!(connection.read_buf(&mut answer).await.unwrap() > 0, "the connection was closed");
+            }
+            String::from_utf8(answer).unwrap()
+        };
+        let failed = ask("/boom", "}}").await;
+        assert!(failed.starts_with("HTTP/1.1 500 ") && failed.contains("internal_error"), "{failed}");
+        assert!(!failed.contains("a secret of the inside"), "{failed}");
+        let fine = ask("/fine", "fine").await;
+        assert!(fine.starts_with("HTTP/1.1 200 ") && fine.contains("request-id: req_"), "{fine}");
+    }
+}

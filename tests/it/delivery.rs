@@ -1,6 +1,6 @@
 //! Deliveries: signing, outcomes, the ladder, and what merchants can do about them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use k_webhooks::signature::{SigningSecret, VerifyError, verify};
 use serde_json::{Value, json};
@@ -158,6 +158,32 @@ async fn unreachable_endpoints_fail_as_connection_dns_tls_and_forbidden_address(
         assert!(found == code || (code == "dns" && found == "timeout"), "{url}: {delivery}");
         app.public.delete(&format!("{ENDPOINTS}/{}", id(&endpoint))).await.expect(200);
     }
+    app.stop().await;
+}
+
+/// Resolves every name to the same addresses.
+struct Fixed(Vec<std::net::IpAddr>);
+
+#[async_trait::async_trait]
+impl k_webhooks::transport::Resolve for Fixed {
+    async fn resolve(&self, _: &str) -> Result<Vec<std::net::IpAddr>, String> {
+        Ok(self.0.clone())
+    }
+}
+
+#[tokio::test]
+async fn a_name_with_one_forbidden_address_is_refused_and_told_why() {
+    let addresses = ["127.0.0.1", "10.0.0.5"].map(|address| address.parse().unwrap());
+    let app = TestApp::resolving(&[], Arc::new(Fixed(addresses.to_vec()))).await;
+    let receiver = Receiver::start(Act::status(200)).await;
+    app.endpoint(&format!("http://hooks.example.com:{}/", receiver.address.port())).await;
+    let event = app.publish(charge()).await;
+    app.advance("1s").await;
+    let attempt = app.delivery_of(&event).await["attempts"][0].clone();
+    assert_eq!(attempt["failure_code"], "address_forbidden");
+    let message = attempt["failure_message"].as_str().unwrap();
+    assert!(message.contains("hooks.example.com resolved to 10.0.0.5"), "{message}");
+    assert_eq!(receiver.connections(), 0);
     app.stop().await;
 }
 

@@ -4,7 +4,7 @@ pub(crate) mod process;
 pub(crate) mod receiver;
 pub(crate) mod tls;
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -16,6 +16,7 @@ use k_webhooks::{
     app::{App, Foundation, Role},
     config::Config,
     merchant::Tenant,
+    transport::{Resolve, SystemResolver},
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -145,8 +146,14 @@ impl TestApp {
     }
 
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        Self::resolving(settings, Arc::new(SystemResolver::new())).await
+    }
+
+    /// The service with another way to resolve names.
+    pub(crate) async fn resolving(settings: &[(&str, &str)], resolver: Arc<dyn Resolve>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let app = App::build(config(folder.path(), settings), Role::All).await.unwrap();
+        let config = config(folder.path(), settings);
+        let app = App::build_with_resolver(config, Role::All, resolver).await.unwrap();
         let (public_addr, internal_addr) = (app.public_addr().unwrap(), app.internal_addr().unwrap());
         let foundation = app.foundation().clone();
         let service = foundation.key_issuer().issue_service_key("tests").await.unwrap();
