@@ -5,7 +5,7 @@ mod keys;
 mod serve;
 mod sign;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
@@ -115,6 +115,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
 fn start_tracing(config: &Config) -> Result<()> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(&config.log.filter).context("log.filter")?)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match config.log.format {
         LogFormat::Text => subscriber.init(),

@@ -202,3 +202,96 @@ impl Lanes {
         ids.into_iter().flat_map(|id| self.withdraw(id)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::{clock::UnixMs, endpoint::Destination, entropy::Entropy, event::EventType, id::IdSource};
+
+    struct Fixture {
+        ids: IdSource,
+        lanes: Lanes,
+    }
+
+    impl Fixture {
+        fn new(in_flight_max: usize, width_max: usize) -> Self {
+            Self { ids: IdSource::new(Entropy::os()), lanes: Lanes::new(in_flight_max, width_max) }
+        }
+
+        fn endpoint(&self) -> EndpointId {
+            self.ids.next(UnixMs(0))
+        }
+
+        /// Offers so many deliveries; answers how many were taken.
+        fn offer(&mut self, endpoint_id: EndpointId, count: usize) -> usize {
+            let destination = Arc::new(Destination { endpoint_id, url: String::new(), secrets: Vec::new() });
+            let deliveries = (0..count).map(|_| LeasedDelivery {
+                id: self.ids.next(UnixMs(0)),
+                lease: self.ids.next(UnixMs(0)),
+                leased_until: UnixMs(0).plus(Duration::from_secs(60)),
+                event_id: self.ids.next(UnixMs(0)),
+                event_type: EventType::ChargeSucceeded,
+                body: bytes::Bytes::new(),
+                destination: Arc::clone(&destination),
+                attempt_count: 0,
+                ladder_failures: 0,
+                window_started_at: UnixMs(0),
+            });
+            deliveries.filter_map(|delivery| self.lanes.offer(delivery).ok()).count()
+        }
+
+        /// Starts all that may be sent; answers to which endpoints.
+        fn start(&mut self) -> Vec<EndpointId> {
+            std::iter::from_fn(|| self.lanes.start())
+                .map(|delivery| delivery.destination.endpoint_id)
+                .collect()
+        }
+    }
+
+    #[test]
+    fn a_lane_starts_narrow_widens_with_answers_and_halves_when_its_endpoint_falls_behind() {
+        let mut fixture = Fixture::new(100, 8);
+        let endpoint = fixture.endpoint();
+        assert_eq!(fixture.offer(endpoint, 100), 20, "what does not fit is given back");
+        assert_eq!(fixture.start().len(), 4);
+        fixture.lanes.sent(endpoint, Pace::KeepsUp);
+        assert_eq!(fixture.start().len(), 2, "one place freed and one more");
+        fixture.lanes.sent(endpoint, Pace::FallsBehind);
+        assert!(fixture.start().is_empty(), "four are still under way, and two are allowed");
+        for _ in 0..4 {
+            fixture.lanes.sent(endpoint, Pace::FallsBehind);
+        }
+        assert_eq!(fixture.start().len(), 1, "one is always allowed");
+    }
+
+    #[test]
+    fn lanes_take_turns_under_the_global_bound() {
+        let mut fixture = Fixture::new(4, 32);
+        let (one, two) = (fixture.endpoint(), fixture.endpoint());
+        fixture.offer(one, 3);
+        fixture.offer(two, 3);
+        assert_eq!(fixture.start(), [one, two, one, two]);
+        fixture.lanes.sent(one, Pace::KeepsUp);
+        assert!(fixture.start().is_empty(), "its outcome is not recorded yet");
+        fixture.lanes.recorded(1);
+        assert_eq!(fixture.start(), [one]);
+    }
+
+    #[test]
+    fn a_lane_with_a_backlog_asks_for_more_when_it_has_room_and_an_idle_one_is_forgotten() {
+        let mut fixture = Fixture::new(100, 4);
+        let endpoint = fixture.endpoint();
+        fixture.offer(endpoint, 21);
+        let mut asked = 0;
+        while !fixture.start().is_empty() || asked == 0 {
+            asked += usize::from(fixture.lanes.sent(endpoint, Pace::KeepsUp));
+            fixture.lanes.recorded(1);
+        }
+        assert!(asked > 0);
+        fixture.lanes.claiming();
+        let withdrawn = fixture.lanes.withdraw_all().len();
+        assert_eq!(fixture.lanes.room().total + fixture.lanes.in_flight, 200, "{withdrawn} left no trace");
+    }
+}

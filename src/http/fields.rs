@@ -186,7 +186,8 @@ impl<'a> Fields<'a> {
     fn into_errors(mut self) -> FieldErrors {
         for (name, _) in std::mem::take(&mut self.members) {
             let distance = |known: &&&str| strsim::damerau_levenshtein(known, &name);
-            let nearest = self.known.iter().min_by_key(distance).filter(|known| distance(known) <= 3);
+            let nearest =
+                self.known.iter().min_by_key(distance).filter(|known| distance(known) * 2 <= name.len());
             let message = nearest.map_or_else(
                 || "is not a known field".to_owned(),
                 |nearest| format!("is not a known field; the nearest is {nearest}"),

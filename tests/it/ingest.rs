@@ -185,3 +185,19 @@ async fn a_merchants_key_never_publishes() {
     );
     app.stop().await;
 }
+
+#[tokio::test]
+async fn events_are_kept_for_their_retention_and_no_longer() {
+    let app = TestApp::start().await;
+    let receiver = Receiver::start(Act::status(200)).await;
+    app.endpoint(&receiver.url()).await;
+    let event = app.publish(charge()).await;
+    app.advance("29d").await;
+    let path = format!("/v1/events/{}", id(&event));
+    let delivery = app.delivery_of(&event).await;
+    app.public.get(&path).await.expect(200);
+    app.advance("2d").await;
+    app.public.get(&path).await.expect(404);
+    app.public.get(&format!("/v1/deliveries/{}", id(&delivery))).await.expect(404);
+    app.stop().await;
+}
