@@ -4,6 +4,7 @@ use std::{collections::HashSet, fmt, time::Duration};
 
 use axum::{
     body::Body,
+    extract::{FromRequest, Request},
     http::{HeaderMap, StatusCode, header},
 };
 use bytes::Bytes;
@@ -20,7 +21,19 @@ use super::error::{ApiError, FieldErrors};
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Bodies that hold no event.
-pub(super) const SMALL_BODY_MAX: usize = 64 * 1024;
+const SMALL_BODY_MAX: usize = 64 * 1024;
+
+/// The bytes of a JSON body that holds no event.
+pub(super) struct SmallBody(pub(super) Bytes);
+
+impl<S: Sync> FromRequest<S> for SmallBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        read_json(&parts.headers, body, SMALL_BODY_MAX).await.map(Self)
+    }
+}
 
 /// Collects a JSON body of at most `max` bytes. An empty one needs no content type.
 pub(super) async fn read_json(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, ApiError> {

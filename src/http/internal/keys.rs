@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    body::Body,
     extract::{Path, RawQuery, State},
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
     response::IntoResponse,
     routing::{get, post},
 };
@@ -18,7 +17,7 @@ use crate::{
         Api,
         auth::Service,
         error::ApiError,
-        fields::{Fields, SMALL_BODY_MAX, read_json},
+        fields::{Fields, SmallBody},
         query::Query,
         view,
     },
@@ -57,11 +56,9 @@ async fn create(
     State(api): State<Arc<Api>>,
     _: Service,
     Path(merchant): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    SmallBody(bytes): SmallBody,
 ) -> Result<impl IntoResponse, ApiError> {
     let merchant_id = merchant_id(&merchant)?;
-    let bytes = read_json(&headers, body, SMALL_BODY_MAX).await?;
     let mut fields = Fields::parse(&bytes)?;
     let livemode =
         if fields.has("livemode") { fields.required("livemode", "true or false") } else { Some(false) };
@@ -89,11 +86,9 @@ async fn rotate(
     State(api): State<Arc<Api>>,
     _: Service,
     Path((merchant, key)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
+    SmallBody(bytes): SmallBody,
 ) -> Result<impl IntoResponse, ApiError> {
     let merchant_id = merchant_id(&merchant)?;
-    let bytes = read_json(&headers, body, SMALL_BODY_MAX).await?;
     Fields::parse(&bytes)?.finish(Some(()))?;
     let issued = api.foundation.key_issuer().rotate(merchant_id, key_id(&key)?).await?;
     Ok((StatusCode::CREATED, with_secret(&issued.ok_or_else(|| no_such(&key))?)))

@@ -4,9 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    body::Body,
     extract::State,
-    http::HeaderMap,
     routing::{get, post},
 };
 use serde_json::{Value, json};
@@ -16,7 +14,7 @@ use crate::{
         Api,
         auth::Service,
         error::ApiError,
-        fields::{Fields, SMALL_BODY_MAX, read_json},
+        fields::{Fields, SmallBody},
     },
     test_clock::TestClock,
 };
@@ -38,10 +36,8 @@ async fn retrieve(State(api): State<Arc<Api>>, _: Service) -> Result<Json<Value>
 async fn advance(
     State(api): State<Arc<Api>>,
     _: Service,
-    headers: HeaderMap,
-    body: Body,
+    SmallBody(bytes): SmallBody,
 ) -> Result<Json<Value>, ApiError> {
-    let bytes = read_json(&headers, body, SMALL_BODY_MAX).await?;
     let mut fields = Fields::parse(&bytes)?;
     let by = fields.required::<String>("by", "a string").and_then(|text| {
         let duration = humantime::parse_duration(&text).ok();

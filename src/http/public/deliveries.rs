@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    body::Body,
     extract::{Path, RawQuery, State},
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
     response::IntoResponse,
     routing::{get, post},
 };
@@ -19,7 +18,7 @@ use crate::{
         Api,
         auth::Merchant,
         error::ApiError,
-        fields::{Fields, SMALL_BODY_MAX, read_json},
+        fields::{Fields, SmallBody},
         query::Query,
         view,
     },
@@ -98,11 +97,9 @@ async fn retry(
     State(api): State<Arc<Api>>,
     Merchant(tenant): Merchant,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    SmallBody(bytes): SmallBody,
 ) -> Result<Json<Value>, ApiError> {
     let delivery = find(&api, &tenant, &id).await?;
-    let bytes = read_json(&headers, body, SMALL_BODY_MAX).await?;
     Fields::parse(&bytes)?.finish(Some(()))?;
     let endpoint = delivery.endpoint_id.to_string();
     endpoints::find_enabled(&api, &tenant, &endpoint).await.map_err(ApiError::into_bad_request)?;
@@ -116,11 +113,9 @@ async fn resend(
     State(api): State<Arc<Api>>,
     Merchant(tenant): Merchant,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    SmallBody(bytes): SmallBody,
 ) -> Result<impl IntoResponse, ApiError> {
     let event = events::find(&api, &tenant, &id).await?;
-    let bytes = read_json(&headers, body, SMALL_BODY_MAX).await?;
     let mut fields = Fields::parse(&bytes)?;
     let endpoint = fields.required::<String>("webhook_endpoint", "a string");
     let endpoint = endpoints::find_enabled(&api, &tenant, &fields.finish(endpoint)?).await?;

@@ -4,9 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    body::Body,
     extract::{Path, RawQuery, State},
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
     response::IntoResponse,
     routing::{get, post},
 };
@@ -20,7 +19,7 @@ use crate::{
         Api,
         auth::Merchant,
         error::ApiError,
-        fields::{Fields, SMALL_BODY_MAX, read_json},
+        fields::{Fields, SmallBody},
         query::Query,
         view,
     },
@@ -108,10 +107,8 @@ fn with_secret(endpoint: &Endpoint, secret: &SigningSecret) -> Json<Value> {
 async fn create(
     State(api): State<Arc<Api>>,
     Merchant(tenant): Merchant,
-    headers: HeaderMap,
-    body: Body,
+    SmallBody(bytes): SmallBody,
 ) -> Result<impl IntoResponse, ApiError> {
-    let bytes = read_json(&headers, body, SMALL_BODY_MAX).await?;
     let mut fields = Fields::parse(&bytes)?;
     let had_url = fields.has("url");
     let change = change(&mut fields, &api);
@@ -160,11 +157,9 @@ async fn update(
     State(api): State<Arc<Api>>,
     Merchant(tenant): Merchant,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    SmallBody(bytes): SmallBody,
 ) -> Result<Json<Value>, ApiError> {
     let endpoint = find(&api, &tenant, &id).await?;
-    let bytes = read_json(&headers, body, SMALL_BODY_MAX).await?;
     let mut fields = Fields::parse(&bytes)?;
     let mut change = change(&mut fields, &api);
     let status = fields.optional::<String>("status", "a string");
@@ -194,11 +189,9 @@ async fn rotate_secret(
     State(api): State<Arc<Api>>,
     Merchant(tenant): Merchant,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    SmallBody(bytes): SmallBody,
 ) -> Result<Json<Value>, ApiError> {
     let endpoint = find(&api, &tenant, &id).await?;
-    let bytes = read_json(&headers, body, SMALL_BODY_MAX).await?;
     let mut fields = Fields::parse(&bytes)?;
     let overlap = match fields.optional::<Value>("expire_previous_in", "a duration") {
         None => Some(OVERLAP_DEFAULT),
@@ -229,11 +222,9 @@ async fn test(
     State(api): State<Arc<Api>>,
     Merchant(tenant): Merchant,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    SmallBody(bytes): SmallBody,
 ) -> Result<impl IntoResponse, ApiError> {
     let endpoint = find_enabled(&api, &tenant, &id).await?;
-    let bytes = read_json(&headers, body, SMALL_BODY_MAX).await?;
     let mut fields = Fields::parse(&bytes)?;
     let event_type = fields.required::<String>("type", "a string");
     let event_type = event_type.and_then(|name| fields.check("type", name.parse::<EventType>()));
