@@ -96,23 +96,40 @@ async fn a_sigterm_lets_an_attempt_under_way_finish_and_be_recorded() {
 async fn a_full_disk_answers_503_and_all_goes_on_once_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(serve_command(folder.path())).await;
-    let id_of_process = process.child.id().unwrap().to_string();
-    // No file of the process may grow: to it that is a full disk.
-    let limit = |bytes: &str| {
-        let limited = std::process::Command::new("prlimit")
-            .args(["--pid", &id_of_process, &format!("--fsize={bytes}:unlimited")])
-            .status();
-        assert!(limited.expect("prlimit, of util-linux, is installed").success());
-    };
     process.internal().post("/v1/events", charge()).await.expect(201);
-    limit("4096");
+    process.limit_files("4096");
     let refused = process.internal().post("/v1/events", charge()).await;
     assert_eq!(refused.expect(503)["error"]["type"], "internal_error");
     assert!(refused.header("retry-after").is_some());
-    limit("unlimited");
+    process.limit_files("unlimited");
     process.internal().post("/v1/events", charge()).await.expect(201);
     let events = process.merchant().await.get("/v1/events").await.expect(200);
     assert_eq!(events["data"].as_array().unwrap().len(), 2, "the refused one left nothing behind");
+    process.kill().await;
+}
+
+#[tokio::test]
+async fn an_outcome_that_the_full_disk_cannot_take_waits_and_is_recorded_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(Act::Drip).await;
+    let mut command = serve_command(folder.path());
+    command.env("K_WEBHOOKS__DELIVERY__TIMEOUT", "1s").env("K_WEBHOOKS__DELIVERY__CONNECT_TIMEOUT", "1s");
+    let process = Process::start(command).await;
+    process
+        .merchant()
+        .await
+        .post("/v1/webhook_endpoints", json!({ "url": receiver.url() }))
+        .await
+        .expect(201);
+    let event = process.internal().post("/v1/events", charge()).await.expect(201);
+    receiver.until(1).await;
+    process.limit_files("4096");
+    process.until_logged("outcomes wait for the database").await;
+    process.limit_files("unlimited");
+    process.until_logged("attempt failed").await;
+    let delivery = delivery_of(&process, &event).await;
+    assert_eq!((&delivery["attempt_count"], &delivery["status"]), (&json!(1), &json!("pending")));
+    assert_eq!(receiver.received().len(), 1, "nothing was sent twice");
     process.kill().await;
 }
 

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::Path, process::Stdio};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
+    sync::watch,
 };
 
 use super::Caller;
@@ -18,6 +19,7 @@ pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) public: SocketAddr,
     pub(crate) internal: SocketAddr,
+    logged: watch::Receiver<Vec<String>>,
 }
 
 /// `serve` with its files in `folder`.
@@ -52,8 +54,15 @@ impl Process {
             }
         };
         // The pipe must be read on, or the program would wait for it.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { child, public, internal }
+        let (sender, logged) = watch::channel(Vec::new());
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                let log: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+                let message = log["fields"]["message"].as_str().unwrap_or(&line).to_owned();
+                sender.send_modify(|messages| messages.push(message));
+            }
+        });
+        Self { child, public, internal, logged }
     }
 
     pub(crate) fn internal(&self) -> Caller {
@@ -68,6 +77,24 @@ impl Process {
 
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
+    }
+
+    /// Returns when the program has logged this message.
+    pub(crate) async fn until_logged(&self, message: &str) {
+        self.logged
+            .clone()
+            .wait_for(|messages| messages.iter().any(|logged| logged == message))
+            .await
+            .unwrap();
+    }
+
+    /// Limits how large the process's files may grow: to it, a disk that is full.
+    pub(crate) fn limit_files(&self, bytes: &str) {
+        let id = self.child.id().unwrap().to_string();
+        let limited = std::process::Command::new("prlimit")
+            .args(["--pid", &id, &format!("--fsize={bytes}:unlimited")])
+            .status();
+        assert!(limited.expect("prlimit, of util-linux, is installed").success());
     }
 
     pub(crate) fn terminate(&self) {
