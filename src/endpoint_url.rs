@@ -3,9 +3,10 @@
 use std::{fmt, net::IpAddr};
 
 use http::Uri;
+use rustls::pki_types::DnsName;
 use url::{Host, Url};
 
-use crate::transport::AddressPolicy;
+use crate::transport::{AddressPolicy, Forbidden};
 
 /// The longest address, in characters.
 pub const URL_CHARS_MAX: usize = 2048;
@@ -35,14 +36,18 @@ impl EndpointUrl {
         if text.chars().any(|character| character.is_whitespace() || character.is_control()) {
             return Err("must not contain white space or control characters".to_owned());
         }
-        let url = Url::parse(text).map_err(|error| format!("must be a URL: {error}"))?;
+        let url = Url::parse(text).map_err(|error| match error {
+            url::ParseError::EmptyHost => "must have a host".to_owned(),
+            error => format!("must be a URL: {error}"),
+        })?;
         match url.scheme() {
             "https" => {}
             "http" if rules.allow_http => {}
             _ if rules.allow_http => return Err("must be https or http".to_owned()),
             _ => return Err("must be https".to_owned()),
         }
-        if !url.username().is_empty() || url.password().is_some() {
+        // The parser drops user info that is empty, so the text itself is looked at.
+        if authority(text).contains('@') {
             return Err("must not contain user info".to_owned());
         }
         if url.fragment().is_some() {
@@ -94,7 +99,16 @@ impl fmt::Display for EndpointUrl {
 }
 
 fn check(address: IpAddr, rules: &UrlRules) -> Result<(), String> {
-    rules.addresses.check(address).map_err(|forbidden| format!("must not point to {forbidden}"))
+    rules
+        .addresses
+        .check(address)
+        .map_err(|Forbidden { address, reason }| format!("must not point to {address}, which is {reason}"))
+}
+
+/// What stands between the scheme and the path.
+fn authority(text: &str) -> &str {
+    let rest = text.split_once(':').map_or("", |(_, rest)| rest).trim_start_matches(['/', '\\']);
+    rest.split(['/', '\\', '?', '#']).next().unwrap_or_default()
 }
 
 /// Refuses names that are local wherever they are asked for (RFC 6761, RFC 6762, RFC 8375, and what clouds use). A name
@@ -104,6 +118,9 @@ fn check_name(name: &str, rules: &UrlRules) -> Result<(), String> {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let is_in =
         |domain: &str| name == domain || name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+    if DnsName::try_from(name.as_str()).is_err() {
+        return Err("must have a host that is a name of the DNS".to_owned());
+    }
     if is_in("localhost") {
         let loopback = rules.addresses.check(IpAddr::from([127, 0, 0, 1]));
         return loopback.map_err(|_| format!("must not point to {name}, which is this machine"));
@@ -137,6 +154,10 @@ mod tests {
             "https://[2606:4700::1111]/hooks",
             "https://notlocalhost.example/",
             "https://mylocal/",
+            "https://internal.example/",
+            "https://my_receiver.example.com/",
+            "https://example.com./hooks",
+            "https://example.com/@merchant?mail=a@b.example",
         ] {
             let url = EndpointUrl::parse(good, &strict()).expect(good);
             assert_eq!(url.as_str(), good);
@@ -157,7 +178,24 @@ mod tests {
             ("ftp://example.com/", "must be https"),
             ("example.com/hooks", "must be a URL"),
             ("", "must be a URL"),
-            ("https://", "must be a URL"),
+            ("https://", "must have a host"),
+            ("https://:443/", "must have a host"),
+            ("https://./", "a name of the DNS"),
+            ("https://a..example.com/", "a name of the DNS"),
+            ("https://-/", "a name of the DNS"),
+            (&format!("https://{}.example/", "x".repeat(64)), "a name of the DNS"),
+            ("https://@example.com/", "user info"),
+            ("https://:@example.com/", "user info"),
+            ("https:\\\\user@example.com/", "user info"),
+            ("javascript:alert(1)", "must be https"),
+            ("file:///etc/passwd", "must be https"),
+            ("//example.com/", "must be a URL"),
+            ("https://example.com:99999/", "must be a URL"),
+            ("https://example.com/#", "fragment"),
+            ("https://example.com:00/", "port 0"),
+            ("https://example.com/a\u{a0}b", "white space"),
+            ("https://example.com/\u{7f}", "control characters"),
+            (" https://example.com/", "white space"),
             ("https://user@example.com/", "user info"),
             ("https://user:secret@example.com/", "user info"),
             ("https://:secret@example.com/", "user info"),
@@ -171,6 +209,18 @@ mod tests {
             ("https://017700000001/", "a loopback address"),
             ("https://127.1/", "a loopback address"),
             ("https://%31%32%37.0.0.1/", "a loopback address"),
+            ("https://0177.0.0.1/", "a loopback address"),
+            ("https://127.0.1/", "a loopback address"),
+            ("https://127.0.0.1./", "a loopback address"),
+            ("https://127。0。0。1/", "a loopback address"),
+            ("https://①②⑦.0.0.1/", "a loopback address"),
+            ("https://0/", "this network"),
+            ("https://[::]/", "unspecified"),
+            ("https://[fe80::1]/", "link-local"),
+            ("https://[fe80::1%25eth0]/", "must be a URL"),
+            ("https://[::ffff:7f00:1]/", "a loopback address"),
+            ("https://[64:ff9b::a9fe:a9fe]/", "metadata"),
+            ("https://[fd00:ec2::254]/", "metadata"),
             ("https://[::1]/", "a loopback address"),
             ("https://[::ffff:10.0.0.5]/", "a private address"),
             ("https://10.0.0.5/", "a private address"),
@@ -178,6 +228,11 @@ mod tests {
             ("https://localhost/", "this machine"),
             ("https://LOCALHOST./", "this machine"),
             ("https://a.localhost/", "this machine"),
+            ("https://localhost.localdomain/", ".localdomain"),
+            ("https://router.home.arpa/", ".home.arpa"),
+            ("https://HOME.ARPA./", ".home.arpa"),
+            ("https://internal/", ".internal"),
+            ("https://Printer.LOCAL./", ".local"),
             ("https://printer.local/", ".local"),
             ("https://metadata.google.internal/", ".internal"),
         ] {

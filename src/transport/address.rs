@@ -28,7 +28,7 @@ pub struct Forbidden {
 
 impl fmt::Display for Forbidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, which is {}", self.address, self.reason)
+        write!(f, "{} is {}", self.address, self.reason)
     }
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Forbidden {
 const FORBIDDEN: &[(&str, &str)] = &[
     ("169.254.169.254/32", "a cloud metadata service"),
     ("100.100.100.200/32", "a cloud metadata service"),
-    ("168.63.129.16/32", "a cloud platform service"),
+    ("168.63.129.16/32", "a cloud metadata service"),
     ("0.0.0.0/8", "an address of this network (RFC 791)"),
     ("10.0.0.0/8", "a private address (RFC 1918)"),
     ("100.64.0.0/10", "a shared address (RFC 6598)"),
@@ -54,14 +54,23 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("198.51.100.0/24", "reserved for documentation (RFC 5737)"),
     ("203.0.113.0/24", "reserved for documentation (RFC 5737)"),
     ("224.0.0.0/4", "a multicast address (RFC 5771)"),
+    ("255.255.255.255/32", "the broadcast address (RFC 919)"),
     ("240.0.0.0/4", "a reserved address (RFC 1112)"),
     ("fd00:ec2::254/128", "a cloud metadata service"),
     ("::/128", "the unspecified address (RFC 4291)"),
     ("::1/128", "a loopback address (RFC 4291)"),
+    ("::ffff:0:0/96", "an IPv4-mapped address (RFC 4291)"),
+    ("::/96", "an IPv4-compatible address (RFC 4291)"),
+    ("64:ff9b::/96", "a translation address (RFC 6052)"),
     ("64:ff9b:1::/48", "a local translation address (RFC 8215)"),
     ("100::/64", "a discard address (RFC 6666)"),
+    ("100:0:0:1::/64", "a dummy address (RFC 9780)"),
+    ("2001::/32", "a Teredo address (RFC 4380)"),
+    ("2001:2::/48", "reserved for benchmarking (RFC 5180)"),
+    ("2001:20::/28", "a cryptographic identifier (RFC 7343)"),
     ("2001::/23", "reserved for protocol assignments (RFC 2928)"),
     ("2001:db8::/32", "reserved for documentation (RFC 3849)"),
+    ("2002::/16", "a 6to4 address (RFC 3056)"),
     ("2620:4f:8000::/48", "reserved for AS112 (RFC 7534)"),
     ("3fff::/20", "reserved for documentation (RFC 9637)"),
     ("5f00::/16", "a segment routing identifier (RFC 9602)"),
@@ -74,13 +83,8 @@ const FORBIDDEN: &[(&str, &str)] = &[
 static TABLE: LazyLock<Vec<(IpNet, &'static str)>> =
     LazyLock::new(|| FORBIDDEN.iter().map(|(network, reason)| (net(network), *reason)).collect());
 
-/// All that is assigned for global unicast; of the rest, only translated IPv4 addresses may be public.
+/// All that is assigned for global unicast.
 static GLOBAL_UNICAST: LazyLock<IpNet> = LazyLock::new(|| net("2000::/3"));
-static NAT64: LazyLock<IpNet> = LazyLock::new(|| net("64:ff9b::/96"));
-static MAPPED: LazyLock<IpNet> = LazyLock::new(|| net("::ffff:0:0/96"));
-static COMPATIBLE: LazyLock<IpNet> = LazyLock::new(|| net("::/96"));
-static SIX_TO_FOUR: LazyLock<IpNet> = LazyLock::new(|| net("2002::/16"));
-static TEREDO: LazyLock<IpNet> = LazyLock::new(|| net("2001::/32"));
 
 fn net(text: &str) -> IpNet {
     text.parse().expect("the networks of this file are well formed")
@@ -93,43 +97,43 @@ impl AddressPolicy {
         Self { allow }
     }
 
-    /// Whether this address may be called.
+    /// Whether this address may be called. The IPv4 address inside an IPv6 one must be one that may be called, too, so
+    /// that allowing a network of translated addresses does not open the private ones behind it.
     pub fn check(&self, address: IpAddr) -> Result<(), Forbidden> {
         let allowed = |address: IpAddr| self.allow.iter().any(|network| network.contains(&address));
         let inner = embedded(address);
-        if allowed(address) || inner.is_some_and(allowed) {
-            return Ok(());
-        }
-        let reason = inner.and_then(reason).or_else(|| reason(address));
+        let inner_reason = inner.filter(|inner| !allowed(*inner)).and_then(reason);
+        let reason = inner_reason.or_else(|| {
+            let allowed = allowed(address) || inner.is_some_and(allowed);
+            if allowed { None } else { reason(address) }
+        });
         reason.map_or(Ok(()), |reason| Err(Forbidden { address, reason }))
     }
 }
 
 fn reason(address: IpAddr) -> Option<&'static str> {
     let listed = TABLE.iter().find(|(network, _)| network.contains(&address)).map(|(_, reason)| *reason);
-    let routable = address.is_ipv4()
-        || [&GLOBAL_UNICAST, &NAT64, &MAPPED].iter().any(|network| network.contains(&address));
+    let routable = address.is_ipv4() || GLOBAL_UNICAST.contains(&address);
     listed.or((!routable).then_some("not a global unicast address (RFC 4291)"))
 }
 
 /// The IPv4 address that an IPv6 address leads to.
 fn embedded(address: IpAddr) -> Option<IpAddr> {
     let IpAddr::V6(v6) = address else { return None };
-    if v6.is_loopback() || v6.is_unspecified() {
-        return None;
-    }
-    let at = |shift: u32| Ipv4Addr::from_bits((v6.to_bits() >> shift & 0xffff_ffff) as u32);
-    let v4 = if [&NAT64, &MAPPED, &COMPATIBLE].iter().any(|network| network.contains(&address)) {
-        at(0)
-    } else if SIX_TO_FOUR.contains(&address) {
-        at(80)
-    } else if TEREDO.contains(&address) {
-        // The client's address, with every bit inverted (RFC 4380, section 4).
-        Ipv4Addr::from_bits(!at(0).to_bits())
-    } else {
-        return None;
+    let segments = v6.segments();
+    let at = |index: usize| u32::from(segments[index]) << 16 | u32::from(segments[index + 1]);
+    let v4 = match segments {
+        // Unspecified and loopback are what they are.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => return None,
+        // Compatible, mapped (RFC 4291) and NAT64 (RFC 6052).
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => at(6),
+        // 6to4 (RFC 3056).
+        [0x2002, ..] => at(1),
+        // Teredo: the client's address with every bit inverted (RFC 4380, section 4).
+        [0x2001, 0, ..] => !at(6),
+        _ => return None,
     };
-    Some(v4.into())
+    Some(Ipv4Addr::from_bits(v4).into())
 }
 
 #[cfg(test)]
@@ -157,9 +161,23 @@ mod tests {
             "2606:4700::1111",
             "2a00:1450::1",
             "2001:200::1",
-            "::ffff:8.8.8.8",
-            "64:ff9b::8.8.8.8",
-            "2002:0808:0808::1",
+            "2003::1",
+            "2620:4f:8001::1",
+            "2001:db7:ffff::1",
+            "2001:db9::1",
+            "3ffe:ffff::1",
+            "3fff:1000::1",
+            "192.0.3.0",
+            "192.167.255.255",
+            "192.169.0.0",
+            "203.0.112.255",
+            "203.0.114.0",
+            "126.255.255.255",
+            "128.0.0.0",
+            "169.253.255.255",
+            "169.255.0.0",
+            "9.255.255.255",
+            "1.0.0.0",
         ] {
             assert_eq!(check(public), Ok(()), "{public}");
         }
@@ -177,7 +195,7 @@ mod tests {
             ("169.254.1.1", "link-local"),
             ("169.254.169.254", "metadata"),
             ("100.100.100.200", "metadata"),
-            ("168.63.129.16", "cloud platform"),
+            ("168.63.129.16", "metadata"),
             ("172.16.0.1", "private"),
             ("172.31.255.255", "private"),
             ("192.0.0.8", "protocol assignments"),
@@ -189,12 +207,37 @@ mod tests {
             ("203.0.113.1", "documentation"),
             ("224.0.0.1", "multicast"),
             ("240.0.0.1", "reserved"),
-            ("255.255.255.255", "reserved"),
+            ("255.255.255.255", "broadcast"),
             ("::", "unspecified"),
             ("::1", "loopback"),
             ("100::1", "discard"),
-            ("2001::1", "reserved"),
+            ("2001:1::1", "protocol assignments"),
             ("2001:10::1", "protocol assignments"),
+            ("2001:2::1", "benchmarking"),
+            ("2001:20::1", "cryptographic identifier"),
+            ("2001:2f::1", "cryptographic identifier"),
+            ("2001:1ff:ffff::1", "protocol assignments"),
+            ("2620:4f:8000::1", "AS112"),
+            ("100:0:0:1::1", "dummy"),
+            ("192.31.196.1", "AS112"),
+            ("192.52.193.1", "AMT"),
+            ("192.175.48.1", "AS112"),
+            ("10.255.255.255", "private"),
+            ("100.127.255.255", "shared"),
+            ("198.19.255.255", "benchmarking"),
+            ("239.255.255.255", "multicast"),
+            ("254.255.255.255", "reserved"),
+            ("::ffff:8.8.8.8", "mapped"),
+            ("::8.8.8.8", "compatible"),
+            ("64:ff9b::8.8.8.8", "translation"),
+            ("2002:0808:0808::1", "6to4"),
+            ("2001:0:4136:e378:8000:63bf:f7f7:f7f7", "Teredo"),
+            ("::ffff:0:8.8.8.8", "global unicast"),
+            ("1fff::1", "global unicast"),
+            ("3fff:fff:ffff::1", "documentation"),
+            ("fdff:ffff::1", "unique local"),
+            ("febf::1", "link-local"),
+            ("feff::1", "site-local"),
             ("2001:db8::1", "documentation"),
             ("3fff::1", "documentation"),
             ("5f00::1", "segment routing"),
@@ -219,10 +262,23 @@ mod tests {
             "64:ff9b::10.0.0.5",
             "2002:0a00:0005::1",
             "2001:0:4136:e378:8000:63bf:f5ff:fffa",
-            "::ffff:169.254.169.254",
         ] {
-            assert!(check(address).is_err(), "{address}");
+            assert_eq!(check(address), Err("a private address (RFC 1918)"), "{address}");
         }
+        assert_eq!(check("::ffff:169.254.169.254"), Err("a cloud metadata service"));
+    }
+
+    #[test]
+    fn allowing_translated_addresses_does_not_open_the_private_ones_behind_them() {
+        let policy = AddressPolicy::new(vec!["64:ff9b::/96".parse().unwrap()]);
+        assert_eq!(policy.check("64:ff9b::8.8.8.8".parse().unwrap()), Ok(()));
+        assert!(policy.check("64:ff9b::10.0.0.5".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_refusal_reads_as_a_sentence() {
+        let refusal = AddressPolicy::new(Vec::new()).check("10.0.0.5".parse().unwrap()).unwrap_err();
+        assert_eq!(refusal.to_string(), "10.0.0.5 is a private address (RFC 1918)");
     }
 
     #[test]

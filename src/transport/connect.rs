@@ -5,7 +5,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -18,7 +18,7 @@ use hyper_util::{
 };
 use tokio::net::TcpStream;
 
-use super::{AddressPolicy, Failure, FailureCode, Resolve};
+use super::{AddressPolicy, Failure, FailureCode, Forbidden, Resolve};
 
 /// Connects to checked addresses only. IP literals pass through the same check as names.
 #[derive(Clone)]
@@ -32,47 +32,88 @@ pub(super) struct Connector {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PeerAddress(pub(super) SocketAddr);
 
+/// How far an exchange has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Phase {
+    /// No address is chosen yet.
+    Resolving,
+    /// TCP to this address is not up yet.
+    Connecting(SocketAddr),
+    /// TLS is not up yet.
+    Handshake(SocketAddr),
+    /// The request is on its way, or sent.
+    Exchange(SocketAddr),
+}
+
+impl Phase {
+    /// The address that is called, once one is chosen.
+    pub(super) fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Resolving => None,
+            Self::Connecting(address) | Self::Handshake(address) | Self::Exchange(address) => Some(address),
+        }
+    }
+}
+
+/// Where a connector tells the exchange that it connects for how far it has come.
+#[derive(Debug)]
+pub(super) struct Progress(Mutex<Phase>);
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self(Mutex::new(Phase::Resolving))
+    }
+}
+
+impl Progress {
+    pub(super) fn phase(&self) -> Phase {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, phase: Phase) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+}
+
+tokio::task_local! {
+    /// The progress of the exchange in hand: hyper gives a connector nothing of the request but its URI.
+    pub(super) static PROGRESS: Arc<Progress>;
+}
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", failure.message)]
-pub(super) struct ConnectError {
-    pub(super) failure: Failure,
-    pub(super) address: Option<SocketAddr>,
-}
+#[error("{}", .0.message)]
+pub(super) struct ConnectError(pub(super) Failure);
 
 impl ConnectError {
     fn new(code: FailureCode, message: String) -> Self {
-        Self { failure: Failure::new(code, message), address: None }
+        Self(Failure::new(code, message))
     }
 }
 
 impl Connector {
-    async fn connect(self, uri: Uri) -> Result<TcpConnection, ConnectError> {
+    async fn connect(self, uri: Uri, progress: Arc<Progress>) -> Result<TcpConnection, ConnectError> {
         let host = uri.host().unwrap_or_default();
         let port = uri.port_u16().unwrap_or(if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
-        let addresses = self.checked_addresses(host).await?;
         let mut last = ConnectError::new(FailureCode::Dns, format!("{host} has no address"));
-        for address in addresses {
+        for address in self.checked_addresses(host).await? {
             let address = SocketAddr::new(address, port);
-            let failure = match tokio::time::timeout(self.connect_timeout, TcpStream::connect(address)).await
-            {
+            progress.enter(Phase::Connecting(address));
+            let connecting = tokio::time::timeout(self.connect_timeout, TcpStream::connect(address));
+            let failure = match connecting.await {
                 Ok(Ok(stream)) => {
                     // Requests are written whole; waiting to fill a segment only delays them.
                     let _ = stream.set_nodelay(true);
+                    progress.enter(Phase::Handshake(address));
                     return Ok(TcpConnection { stream: TokioIo::new(stream), address });
                 }
                 Ok(Err(error)) => {
-                    Failure::new(FailureCode::Connection, format!("cannot connect to {address}: {error}"))
+                    let reason = error.kind();
+                    Failure::new(FailureCode::Connection, format!("cannot connect to {address}: {reason}"))
                 }
-                Err(_) => Failure::new(
-                    FailureCode::Timeout,
-                    format!(
-                        "cannot connect to {address} within {}",
-                        humantime::format_duration(self.connect_timeout)
-                    ),
-                ),
+                Err(_) => Failure::timeout(&format!("cannot connect to {address}"), self.connect_timeout),
             };
-            last = ConnectError { failure, address: Some(address) };
+            last = ConnectError(failure);
         }
         Err(last)
     }
@@ -80,15 +121,17 @@ impl Connector {
     /// One forbidden address refuses the whole name: which one is tried first is not the attacker's to choose.
     async fn checked_addresses(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
         let forbidden = |message| ConnectError::new(FailureCode::AddressForbidden, message);
-        if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-            self.addresses.check(address).map_err(|why| forbidden(format!("the endpoint is {why}")))?;
+        if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse() {
+            self.addresses.check(address).map_err(|why| forbidden(why.to_string()))?;
             return Ok(vec![address]);
         }
         let cannot_resolve =
             |error| ConnectError::new(FailureCode::Dns, format!("{host} does not resolve: {error}"));
         let addresses = self.resolver.resolve(host).await.map_err(cannot_resolve)?;
         for address in &addresses {
-            self.addresses.check(*address).map_err(|why| forbidden(format!("{host} resolved to {why}")))?;
+            self.addresses.check(*address).map_err(|Forbidden { address, reason }| {
+                forbidden(format!("{host} resolved to {address}, which is {reason}"))
+            })?;
         }
         Ok(addresses)
     }
@@ -104,7 +147,9 @@ impl tower::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(uri))
+        // A connect that outlives its exchange goes to the pool; its progress then matters to nobody.
+        let progress = PROGRESS.try_with(Arc::clone).unwrap_or_default();
+        Box::pin(self.clone().connect(uri, progress))
     }
 }
 

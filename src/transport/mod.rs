@@ -6,7 +6,11 @@
 mod address;
 mod client;
 mod connect;
+mod failure;
 mod resolve;
+
+#[cfg(test)]
+mod tests;
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
@@ -67,12 +71,6 @@ pub struct Failure {
     pub code: FailureCode,
     /// The same in words, for the merchant.
     pub message: String,
-}
-
-impl Failure {
-    fn new(code: FailureCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
-    }
 }
 
 /// What can fail, as the API names it.

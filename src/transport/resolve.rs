@@ -3,7 +3,11 @@
 use std::net::IpAddr;
 
 use async_trait::async_trait;
-use hickory_resolver::{TokioResolver, config::ResolverConfig, net::runtime::TokioRuntimeProvider};
+use hickory_resolver::{
+    ResolverBuilder, TokioResolver,
+    config::ResolverConfig,
+    net::{NetError, runtime::TokioRuntimeProvider},
+};
 
 /// Resolves the names of endpoints.
 #[async_trait]
@@ -19,16 +23,23 @@ impl SystemResolver {
     /// Reads the system's configuration. Where there is none, only the hosts file and `localhost` are known.
     #[must_use]
     pub fn new() -> Self {
-        let builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
+        Self::build(TokioResolver::builder_tokio().unwrap_or_else(|error| {
             tracing::warn!(%error, "the system's name servers are not known; only the hosts file is");
-            TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
-        });
+            hosts_only()
+        }))
+    }
+
+    fn build(builder: ResolverBuilder<TokioRuntimeProvider>) -> Self {
         let resolver = builder.build();
         if let Err(error) = &resolver {
             tracing::error!(%error, "names cannot be resolved");
         }
         Self(resolver.ok())
     }
+}
+
+fn hosts_only() -> ResolverBuilder<TokioRuntimeProvider> {
+    TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
 }
 
 impl Default for SystemResolver {
@@ -43,7 +54,40 @@ impl Resolve for SystemResolver {
         let resolver = self.0.as_ref().ok_or("this service has no resolver")?;
         // The trailing dot keeps the system's search domains out of it.
         let name = format!("{}.", host.trim_end_matches('.'));
-        let found = resolver.lookup_ip(name).await.map_err(|error| error.to_string())?;
+        let found = resolver.lookup_ip(name).await.map_err(|error| in_words(&error))?;
         Ok(found.iter().collect())
+    }
+}
+
+fn in_words(error: &NetError) -> String {
+    match error {
+        error if error.is_nx_domain() => "there is no such name".to_owned(),
+        error if error.is_no_records_found() => "the name has no address".to_owned(),
+        NetError::Timeout => "its name servers do not answer".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn localhost_is_this_machine_with_or_without_name_servers() {
+        for resolver in [SystemResolver::new(), SystemResolver::build(hosts_only())] {
+            for name in ["localhost", "LOCALHOST.", "a.localhost"] {
+                let addresses = resolver.resolve(name).await.unwrap();
+                assert!(
+                    !addresses.is_empty() && addresses.iter().all(IpAddr::is_loopback),
+                    "{name}: {addresses:?}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn without_name_servers_no_other_name_resolves() {
+        let error = SystemResolver::build(hosts_only()).resolve("receiver.example").await.unwrap_err();
+        assert!(!error.is_empty());
     }
 }
