@@ -16,6 +16,13 @@ async fn delivery_of(process: &Process, event: &Value) -> Value {
     merchant.get(&format!("/v1/deliveries/{}", id(&list["data"][0]))).await.expect(200)
 }
 
+/// Registers the receiver and publishes an event to it.
+async fn publish_to(process: &Process, receiver: &Receiver) -> Value {
+    let endpoint = json!({ "url": receiver.url() });
+    process.merchant().await.post("/v1/webhook_endpoints", endpoint).await.expect(201);
+    process.internal().post("/v1/events", charge()).await.expect(201)
+}
+
 #[tokio::test]
 async fn an_event_accepted_before_a_kill_and_never_sent_is_delivered_by_the_next_process() {
     let folder = tempfile::tempdir().unwrap();
@@ -24,13 +31,7 @@ async fn an_event_accepted_before_a_kill_and_never_sent_is_delivered_by_the_next
     let mut command = serve_command(folder.path());
     command.args(["--role", "api"]);
     let process = Process::start(command).await;
-    process
-        .merchant()
-        .await
-        .post("/v1/webhook_endpoints", json!({ "url": receiver.url() }))
-        .await
-        .expect(201);
-    let event = process.internal().post("/v1/events", charge()).await.expect(201);
+    let event = publish_to(&process, &receiver).await;
     process.kill().await;
     assert!(receiver.received().is_empty());
     let next = Process::start(serve_command(folder.path())).await;
@@ -43,13 +44,7 @@ async fn an_attempt_under_way_at_a_kill_is_made_again_at_once_by_the_next_proces
     let folder = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(Act::Hang).await;
     let process = Process::start(serve_command(folder.path())).await;
-    process
-        .merchant()
-        .await
-        .post("/v1/webhook_endpoints", json!({ "url": receiver.url() }))
-        .await
-        .expect(201);
-    let event = process.internal().post("/v1/events", charge()).await.expect(201);
+    let event = publish_to(&process, &receiver).await;
     // The request has arrived and its outcome is not recorded: the kill falls between send and record.
     receiver.until(1).await;
     process.kill().await;
@@ -73,13 +68,7 @@ async fn a_sigterm_lets_an_attempt_under_way_finish_and_be_recorded() {
     let mut command = serve_command(folder.path());
     command.env("K_WEBHOOKS__DELIVERY__TIMEOUT", "1s").env("K_WEBHOOKS__DELIVERY__CONNECT_TIMEOUT", "1s");
     let mut process = Process::start(command).await;
-    process
-        .merchant()
-        .await
-        .post("/v1/webhook_endpoints", json!({ "url": receiver.url() }))
-        .await
-        .expect(201);
-    let event = process.internal().post("/v1/events", charge()).await.expect(201);
+    let event = publish_to(&process, &receiver).await;
     receiver.until(1).await;
     process.terminate();
     assert_eq!(process.child.wait().await.unwrap().code(), Some(0));
@@ -115,13 +104,7 @@ async fn an_outcome_that_the_full_disk_cannot_take_waits_and_is_recorded_once() 
     let mut command = serve_command(folder.path());
     command.env("K_WEBHOOKS__DELIVERY__TIMEOUT", "1s").env("K_WEBHOOKS__DELIVERY__CONNECT_TIMEOUT", "1s");
     let process = Process::start(command).await;
-    process
-        .merchant()
-        .await
-        .post("/v1/webhook_endpoints", json!({ "url": receiver.url() }))
-        .await
-        .expect(201);
-    let event = process.internal().post("/v1/events", charge()).await.expect(201);
+    let event = publish_to(&process, &receiver).await;
     receiver.until(1).await;
     process.limit_files("4096");
     process.until_logged("outcomes wait for the database").await;
