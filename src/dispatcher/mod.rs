@@ -43,7 +43,7 @@ pub struct Limits {
     pub in_flight_per_endpoint: usize,
     /// The longest that an attempt takes.
     pub attempt_timeout: Duration,
-    /// How long a delivery may stay undone after its endpoint changed: the window of retries.
+    /// The window of retries: a delivery held for longer is abandoned when its endpoint is enabled again.
     pub window: Duration,
     /// How often due work is looked for without having been told of it; none where this process makes all of it.
     pub poll: Option<Duration>,
@@ -90,6 +90,9 @@ pub struct Step {
     /// Whether more is due that would fit.
     pub more: bool,
 }
+
+/// Deliveries that follow their endpoint in one transaction.
+const SETTLE_BATCH: u32 = 5_000;
 
 /// After a failed claim, so that a database that is away is not hammered.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
@@ -270,6 +273,21 @@ impl Dispatcher {
         let withdrawn = self.lanes().withdraw(id);
         self.give_back(withdrawn);
         self.wake();
+    }
+
+    /// Has an endpoint's deliveries follow a change of it, some thousands in a transaction, and looks for what became
+    /// due.
+    pub async fn follow_endpoint(&self, id: EndpointId) -> Result<()> {
+        self.endpoint_changed(id);
+        loop {
+            let now = self.0.clock.now();
+            let window_cut = now.minus(self.0.limits.window);
+            if self.0.store.settle_endpoint(id, window_cut, SETTLE_BATCH, now).await? < SETTLE_BATCH {
+                break;
+            }
+        }
+        self.wake();
+        Ok(())
     }
 
     /// How many attempts this process has recorded.

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::Dispatcher;
 use crate::{
     delivery::{AbandonedReason, AttemptResult, Verdict},
-    id::{DeliveryId, EndpointId, LeaseToken},
+    id::{DeliveryId, LeaseToken},
     store::{Recorded, StoreError},
 };
 
@@ -26,9 +26,6 @@ const BATCH_MAX: usize = 256;
 
 /// Between tries to store outcomes while the database is away.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
-
-/// How many deliveries of an endpoint that went away are settled in one transaction.
-const SETTLE_BATCH: u32 = 10_000;
 
 /// The part of the dispatcher that writes.
 pub struct Recorder {
@@ -150,27 +147,9 @@ impl Recorder {
         }
         for endpoint in gone {
             tracing::warn!(%endpoint, "the endpoint answered 410 and is disabled");
-            self.hold(endpoint).await;
-        }
-    }
-
-    /// Holds what is pending for an endpoint that was just disabled. What a fault leaves undone, the sweep finishes.
-    async fn hold(&self, endpoint: EndpointId) {
-        let inner = &self.dispatcher.0;
-        self.dispatcher.endpoint_changed(endpoint);
-        loop {
-            let now = inner.clock.now();
-            match inner
-                .store
-                .settle_endpoint(endpoint, now.minus(inner.limits.window), SETTLE_BATCH, now)
-                .await
-            {
-                Ok(changed) if changed < SETTLE_BATCH => return,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(%error, %endpoint, "pending deliveries are held by the next sweep");
-                    return;
-                }
+            // What a fault leaves undone, the sweep finishes.
+            if let Err(error) = self.dispatcher.follow_endpoint(endpoint).await {
+                tracing::warn!(%error, %endpoint, "pending deliveries are held by the next sweep");
             }
         }
     }
