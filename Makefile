@@ -1,8 +1,9 @@
-.PHONY: test run bench
+.PHONY: test run bench crash
 
 # Everything that must hold: formatting, lints, documentation, every test. `--all-targets` in one profile, so that
 # each crate is built once.
 test:
+	tests/install-engines
 	cargo fmt --all --check
 	cargo clippy --all-targets --locked -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --locked
@@ -13,3 +14,9 @@ run:
 
 bench:
 	cargo bench --locked --bench throughput
+
+# The crash harness at length, on both engines. K_WEBHOOKS_CRASH_SEED repeats a run.
+crash:
+	tests/install-engines
+	K_WEBHOOKS_CRASH_EVENTS=$${K_WEBHOOKS_CRASH_EVENTS:-20000} K_WEBHOOKS_CRASH_KILLS=$${K_WEBHOOKS_CRASH_KILLS:-20} \
+		cargo test --locked --test it -- nothing_accepted_is_lost --nocapture --test-threads 1

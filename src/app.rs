@@ -4,14 +4,14 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use secrecy::ExposeSecret as _;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api_key::KeyHasher,
     attempt::Attempter,
     clock::Clock,
-    config::{Config, Mode},
+    config::{Config, Engine, Mode},
     dispatcher::{Dispatcher, Limits, Recorder},
     endpoint_url::UrlRules,
     entropy::Entropy,
@@ -20,8 +20,9 @@ use crate::{
     ingest::{Batcher, Ingest},
     keys::KeyIssuer,
     maintenance::Maintenance,
+    replicas,
     schedule::Schedule,
-    store::{SqliteStore, Store},
+    store::{News, PostgresOptions, PostgresStore, SqliteStore, Store},
     test_clock::TestClock,
     transport::{AddressPolicy, HyperTransport, Resolve, SystemResolver, TransportSettings},
     vault::Vault,
@@ -49,8 +50,8 @@ impl Role {
     }
 }
 
-/// How a worker without an API finds what other processes accepted.
-const POLL: Duration = Duration::from_secs(1);
+/// How long the others are told that there is work to take over, as this process ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The store with what is needed to read and write secrets in it.
 #[derive(Clone)]
@@ -74,9 +75,8 @@ impl Foundation {
     pub async fn open(config: &Config) -> Result<Self> {
         let entropy = Entropy::os();
         let ids = Arc::new(IdSource::new(entropy.clone()));
-        let url = config.database.url.expose_secret();
-        let encryption_key = encryption_key(config, &entropy)?;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(url, Arc::clone(&ids)).await?);
+        let store = open_store(config, Arc::clone(&ids)).await?;
+        let encryption_key = encryption_key(config, store.as_ref(), &entropy).await?;
         let vault = Arc::new(Vault::new(encryption_key, entropy.clone()));
         let hasher = Arc::new(KeyHasher::new(pepper(store.as_ref(), &vault, &entropy).await?));
         let clock = if config.test_clock.enabled {
@@ -109,6 +109,7 @@ pub struct App {
     dispatcher: Dispatcher,
     recorder: Recorder,
     batcher: Batcher,
+    news: mpsc::UnboundedReceiver<News>,
     maintenance: Arc<Maintenance>,
     public: TcpListener,
     internal: TcpListener,
@@ -143,10 +144,11 @@ impl App {
             in_flight_per_endpoint: config.delivery.max_in_flight_per_endpoint,
             attempt_timeout: config.delivery.timeout,
             window: retry.window,
-            poll: (role == Role::Worker).then_some(POLL),
+            poll: config.database.poll,
         };
+        let (news_sender, news) = mpsc::unbounded_channel();
         let (dispatcher, recorder) =
-            Dispatcher::new(Arc::clone(&store), clock.clone(), ids, attempter, limits);
+            Dispatcher::new(Arc::clone(&store), clock.clone(), ids, attempter, limits, news_sender);
         let queue_max = config.limits.accept_queue_max;
         let (ingest, batcher) = Ingest::new(Arc::clone(&store), clock.clone(), dispatcher.clone(), queue_max);
         let maintenance = Arc::new(Maintenance::new(
@@ -182,6 +184,7 @@ impl App {
             dispatcher,
             recorder,
             batcher,
+            news,
             maintenance,
             public,
             internal,
@@ -212,12 +215,19 @@ impl App {
         let stop = CancellationToken::new();
         let recorder = tokio::spawn(self.recorder.run());
         let batcher = tokio::spawn(self.batcher.run());
+        let mut background = vec![tokio::spawn(replicas::tell(Arc::clone(&store), self.news))];
         let mut worker: Option<JoinHandle<()>> = None;
         let mut scheduler = None;
         if self.role.works() {
             let freed = store.become_worker().await?;
             if freed > 0 {
                 tracing::info!(freed, "took over deliveries that an earlier process had leased");
+            }
+            // The one process on an embedded database makes all the work itself.
+            let alone = self.role.serves() && store.name() == SqliteStore::NAME;
+            if !alone {
+                let dispatcher = self.dispatcher.clone();
+                background.push(tokio::spawn(replicas::listen(Arc::clone(&store), dispatcher)));
             }
             let (dispatcher, stop) = (self.dispatcher.clone(), stop.clone());
             worker = Some(tokio::spawn(async move { dispatcher.run(stop).await }));
@@ -245,14 +255,24 @@ impl App {
             self.dispatcher.drain().await;
         };
         if tokio::time::timeout(grace, drained).await.is_err() {
-            tracing::warn!("the grace has passed; attempts under way are made again by the next process");
+            tracing::warn!(
+                "the grace has passed; attempts under way are ended and made again by another process"
+            );
+            if tokio::time::timeout(FAREWELL, self.dispatcher.cut_short()).await.is_err() {
+                tracing::warn!("the leases could not be given back; they lapse");
+            }
         }
+        // What was given back need not wait until the others look for it.
+        let _ = tokio::time::timeout(FAREWELL, store.announce(&[News::Due])).await;
         if let Some(mut scheduler) = scheduler {
             let _ = scheduler.shutdown().await;
         }
         batcher.abort();
         recorder.abort();
-        store.close().await;
+        background.iter().for_each(JoinHandle::abort);
+        if tokio::time::timeout(FAREWELL, store.close()).await.is_err() {
+            tracing::warn!("the database's connections could not be closed in order");
+        }
         tracing::info!("stopped");
         Ok(())
     }
@@ -273,8 +293,26 @@ fn transport_settings(config: &Config, addresses: AddressPolicy) -> TransportSet
     }
 }
 
-/// The configured encryption key; in development, one that is made beside the database at first start.
-fn encryption_key(config: &Config, entropy: &Entropy) -> Result<[u8; 32]> {
+async fn open_store(config: &Config, ids: Arc<IdSource>) -> Result<Arc<dyn Store>> {
+    let database = &config.database;
+    let url = database.url.expose_secret();
+    Ok(match Engine::of(url) {
+        Some(Engine::Postgres) => {
+            let options = PostgresOptions {
+                max_connections: database.max_connections,
+                statement_timeout: database.statement_timeout,
+                transaction_pooling: database.transaction_pooling,
+            };
+            Arc::new(PostgresStore::open(url, options, ids).await?)
+        }
+        Some(Engine::Sqlite) => Arc::new(SqliteStore::open(url, ids).await?),
+        None => bail!("database.url: names no engine"),
+    })
+}
+
+/// The configured encryption key; in development, one that is made at first start: beside the file, or in the database
+/// that several processes share.
+async fn encryption_key(config: &Config, store: &dyn Store, entropy: &Entropy) -> Result<[u8; 32]> {
     let configured = config.security.encryption_key.expose_secret();
     if !configured.is_empty() {
         return Ok(Vault::key_from_base64(configured)?);
@@ -282,14 +320,17 @@ fn encryption_key(config: &Config, entropy: &Entropy) -> Result<[u8; 32]> {
     if config.mode == Mode::Production {
         bail!("security.encryption_key: production needs one");
     }
-    let path = SqliteStore::path(config.database.url.expose_secret())?.with_extension("encryption-key");
+    let url = config.database.url.expose_secret();
+    if Engine::of(url) == Some(Engine::Postgres) {
+        let fresh = Vault::generate_key(entropy);
+        let kept = store.setting_or_insert("development_encryption_key", &fresh).await?;
+        return Ok(Vault::key_from_base64(&kept)?);
+    }
+    let path = SqliteStore::path(url)?.with_extension("encryption-key");
     let failed = || format!("cannot read or make the development encryption key {}", path.display());
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Vault::key_from_base64(text.trim()).with_context(failed)?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder).with_context(failed)?;
-            }
             let key = Vault::generate_key(entropy);
             write_private(&path, &key).with_context(failed)?;
             Ok(Vault::key_from_base64(&key)?)

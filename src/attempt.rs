@@ -122,7 +122,8 @@ impl Attempter {
                 duration_ms: i64::try_from(exchange.duration.as_millis()).unwrap_or(i64::MAX),
                 response_status: response.as_ref().map(|response| response.status),
                 failure_code: failure.as_ref().map(|failure| failure.code),
-                failure_message: failure.map(|failure| failure.message),
+                // A message may quote what the receiver sent, and PostgreSQL has no U+0000 in texts.
+                failure_message: failure.map(|failure| failure.message.replace('\0', "\u{fffd}")),
                 response_body: response.map(|response| response.body),
                 address: exchange.address.map(|address| address.to_string()),
             },

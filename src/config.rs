@@ -49,6 +49,12 @@ pub enum Mode {
 pub struct Database {
     /// May hold a password.
     pub url: SecretString,
+    pub max_connections: u32,
+    #[serde(deserialize_with = "duration")]
+    pub statement_timeout: Duration,
+    pub transaction_pooling: bool,
+    #[serde(deserialize_with = "duration")]
+    pub poll: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -139,6 +145,29 @@ pub enum LogFormat {
     Json,
 }
 
+/// Below the least, commits on a busy disk would fail; above the most, nobody waits.
+const STATEMENT_TIMEOUTS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(600);
+
+/// What keeps the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+impl Engine {
+    /// The engine that a database's URL means.
+    #[must_use]
+    pub fn of(url: &str) -> Option<Self> {
+        match url.split_once(':')?.0 {
+            "sqlite" => Some(Self::Sqlite),
+            "postgres" | "postgresql" => Some(Self::Postgres),
+            _ => None,
+        }
+    }
+}
+
 /// Why the service does not start: one line that names the key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -192,9 +221,17 @@ impl Config {
         let url = self.database.url.expose_secret();
         let rules = [
             (
-                !url.starts_with("sqlite:"),
-                "database.url: must be a sqlite: URL, such as sqlite://data/k-webhooks.db",
+                Engine::of(url).is_none(),
+                "database.url: must be a sqlite: or postgres: URL, such as sqlite://data/k-webhooks.db or \
+                 postgres://user:password@host/database",
             ),
+            // One connection claims and records while another accepts.
+            (self.database.max_connections < 2, "database.max_connections: must be at least 2"),
+            (
+                !STATEMENT_TIMEOUTS.contains(&self.database.statement_timeout),
+                "database.statement_timeout: must be from 100ms to 10m",
+            ),
+            (self.database.poll.is_zero(), "database.poll: must be longer than zero"),
             (self.retry.ladder.is_empty(), "retry.ladder: must have at least one delay"),
             (
                 self.retry.ladder.contains(&Duration::ZERO),

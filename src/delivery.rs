@@ -9,7 +9,7 @@
 //!                    held ────────────────────────┘ enabled too late, endpoint deleted
 //! ```
 
-use std::{str::FromStr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -19,34 +19,8 @@ use crate::{
     event::EventType,
     id::{AttemptId, DeliveryId, EndpointId, EventId, LeaseToken},
     transport::FailureCode,
+    words::words,
 };
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[$variant_doc])* $variant,)* }
-
-        impl $name {
-            /// The word of the API and the database.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)* }
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = String;
-
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                match text {
-                    $($word => Ok(Self::$variant),)*
-                    _ => Err(format!("must be one of {}", [$($word),*].join(", "))),
-                }
-            }
-        }
-    };
-}
 
 words! {
     /// Where a delivery stands.

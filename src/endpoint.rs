@@ -1,8 +1,9 @@
 //! What a webhook endpoint is: an address a merchant registered, the events it wants, and whether it is on.
 
-use std::str::FromStr;
-
-use crate::{clock::UnixMs, event::EventType, id::EndpointId, id::SecretId, merchant::Tenant, vault::Sealed};
+use crate::{
+    clock::UnixMs, event::EventType, id::EndpointId, id::SecretId, merchant::Tenant, vault::Sealed,
+    words::words,
+};
 
 /// A registered endpoint, as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,63 +34,21 @@ pub const DESCRIPTION_CHARS_MAX: usize = 200;
 /// The most event types an endpoint may name, counted before duplicates fold.
 pub const ENABLED_EVENTS_MAX: usize = 50;
 
-/// Whether an endpoint's deliveries are attempted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndpointStatus {
-    /// Deliveries are attempted.
-    Enabled,
-    /// Deliveries are held.
-    Disabled,
-}
-
-impl EndpointStatus {
-    /// The word of the API and the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Enabled => "enabled",
-            Self::Disabled => "disabled",
-        }
+words! {
+    /// Whether an endpoint's deliveries are attempted.
+    EndpointStatus {
+        /// Deliveries are attempted.
+        Enabled "enabled",
+        /// Deliveries are held.
+        Disabled "disabled",
     }
 }
 
-impl FromStr for EndpointStatus {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "enabled" => Ok(Self::Enabled),
-            "disabled" => Ok(Self::Disabled),
-            _ => Err("must be enabled or disabled"),
-        }
-    }
-}
-
-/// Why the service itself disabled an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DisabledReason {
-    /// It answered 410.
-    Gone,
-}
-
-impl DisabledReason {
-    /// The word of the API and the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Gone => "gone",
-        }
-    }
-}
-
-impl FromStr for DisabledReason {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "gone" => Ok(Self::Gone),
-            _ => Err(()),
-        }
+words! {
+    /// Why the service itself disabled an endpoint.
+    DisabledReason {
+        /// It answered 410.
+        Gone "gone",
     }
 }
 

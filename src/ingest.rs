@@ -95,7 +95,7 @@ impl Batcher {
         }
     }
 
-    async fn commit(&self, requests: Vec<Request>) {
+    async fn commit(&mut self, requests: Vec<Request>) {
         let (groups, answers): (Vec<_>, Vec<_>) =
             requests.into_iter().map(|request| (request.events, request.answer)).unzip();
         // The test clock must not move between a commit and the hand-over of what was leased in it.
@@ -118,6 +118,10 @@ impl Batcher {
             Err(error) => {
                 for answer in answers {
                     drop(answer.send(Err(error.clone().into())));
+                }
+                // Those that waited meanwhile are not made to wait for the same again.
+                while let Ok(request) = self.requests.try_recv() {
+                    drop(request.answer.send(Err(error.clone().into())));
                 }
             }
         }

@@ -8,6 +8,8 @@
 //! each matching endpoint; a delivery is tried by *attempts*, on the *ladder* of delays, inside its *window*; a *lease* says
 //! which process may attempt it. The modules, in reading order:
 
+mod words;
+
 pub mod event;
 
 pub mod delivery;
@@ -23,6 +25,7 @@ pub mod store;
 pub mod attempt;
 pub mod dispatcher;
 pub mod ingest;
+pub mod replicas;
 pub mod transport;
 
 pub mod maintenance;
@@ -32,6 +35,7 @@ pub mod api_key;
 pub mod clock;
 pub mod entropy;
 pub mod id;
+pub mod kill_point;
 pub mod vault;
 
 pub mod app;

@@ -1,6 +1,7 @@
 //! What keeps the database small and tidy: pruning, expiring, sweeping. Every run is bounded and can be repeated.
 //!
-//! tokio-cron-scheduler only says when. Its runs of one schedule may overlap, so each begins with a `try_lock`.
+//! tokio-cron-scheduler only says when. Its runs of one schedule may overlap, so each begins with a `try_lock`; of several
+//! processes on one database, one takes the turn.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,6 +20,10 @@ const BATCH: u32 = 500;
 /// Transactions in one run; what is left waits for the next.
 const BATCHES_PER_RUN: u32 = 200;
 
+/// How long a turn is kept from other processes while it lasts. Should one outlast it, two processes do the same for a
+/// while, which is wasteful and does no harm.
+const TURN: Duration = Duration::from_secs(120);
+
 /// A part of the upkeep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upkeep {
@@ -32,6 +37,23 @@ pub enum Upkeep {
 
 impl Upkeep {
     const ALL: [Self; 3] = [Self::Prune, Self::Expire, Self::Sweep];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Prune => "prune",
+            Self::Expire => "expire",
+            Self::Sweep => "sweep",
+        }
+    }
+
+    /// Half of the time between two runs: after one process has had a turn, no other takes one of the same round.
+    fn rest(self) -> Duration {
+        match self {
+            Self::Prune => Duration::from_secs(30 * 60),
+            Self::Expire => Duration::from_secs(5 * 60),
+            Self::Sweep => Duration::from_secs(30),
+        }
+    }
 
     /// When it runs: second, minute, hour, day of month, month, day of week.
     fn schedule(self) -> &'static str {
@@ -92,11 +114,22 @@ impl Maintenance {
 
     async fn run_unless_running(&self, upkeep: Upkeep) {
         let Ok(_running) = self.running.try_lock() else { return };
-        match self.run(upkeep).await {
+        match self.take_turn(upkeep).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(?upkeep, rows, "upkeep"),
             Err(error) => tracing::warn!(?upkeep, %error, "upkeep waits for its next run"),
         }
+    }
+
+    /// One run, unless another process has the turn.
+    async fn take_turn(&self, upkeep: Upkeep) -> Result<u64> {
+        let now = self.clock.now();
+        if !self.store.take_upkeep_turn(upkeep.name(), now.plus(TURN), now).await? {
+            return Ok(0);
+        }
+        let rows = self.run(upkeep).await?;
+        self.store.end_upkeep_turn(upkeep.name(), now.plus(upkeep.rest())).await?;
+        Ok(rows)
     }
 
     /// One run; answers how many rows it removed or changed.

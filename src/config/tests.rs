@@ -87,8 +87,11 @@ fn every_error_is_one_line_that_names_the_key_and_the_nearest_valid_one() {
         ("[test_clock]\nenabled = \"yes\"", "k.toml: test_clock.enabled: must be a boolean, not a string"),
         (
             "[database]\nurl = \"mysql://x\"",
-            "database.url: must be a sqlite: URL, such as sqlite://data/k-webhooks.db",
+            "database.url: must be a sqlite: or postgres: URL, such as sqlite://data/k-webhooks.db or \
+             postgres://user:password@host/database",
         ),
+        ("[database]\nmax_connections = 1", "database.max_connections: must be at least 2"),
+        ("[database]\nstatement_timeout = \"1ms\"", "database.statement_timeout: must be from 100ms to 10m"),
         ("mode = \"production\"", "security.encryption_key: production needs one"),
         ("[security]\nencryption_key = \"short\"", "security.encryption_key: must be the base64 of 32 bytes"),
     ] {

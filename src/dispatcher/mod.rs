@@ -24,7 +24,8 @@ use crate::{
     clock::{Clock, UnixMs},
     delivery::{AttemptResult, LeasedDelivery},
     id::{EndpointId, IdSource},
-    store::{LeaseOffer, Result, Store},
+    kill_point::{KillPoint, reached},
+    store::{LeaseOffer, News, Result, Store},
     transport::FailureCode,
 };
 
@@ -45,16 +46,29 @@ pub struct Limits {
     pub attempt_timeout: Duration,
     /// The window of retries: a delivery held for longer is abandoned when its endpoint is enabled again.
     pub window: Duration,
-    /// How often due work is looked for without having been told of it; none where this process makes all of it.
-    pub poll: Option<Duration>,
+    /// How often due work is looked for without having been told of it, while this process hears the others.
+    pub poll: Duration,
 }
 
 impl Limits {
-    /// How long leases last: a wait in the lane, the attempt, and time to record it.
+    /// How long leases last: a wait in the lane and an attempt, and then as long as an attempt, and some seconds, to
+    /// record it.
     fn lease(&self) -> Duration {
-        self.attempt_timeout * 2 + Duration::from_secs(30)
+        self.attempt_timeout * 3 + RECORD_MARGIN
+    }
+
+    /// What must be left of a lease when an attempt begins. It also bounds how long a delivery waits in its lane, and so
+    /// how long a change of its endpoint in another process can go unheard.
+    fn lease_to_begin(&self) -> Duration {
+        self.attempt_timeout * 2 + RECORD_MARGIN
     }
 }
+
+/// For clocks that differ, and for a database that is slow.
+const RECORD_MARGIN: Duration = Duration::from_secs(5);
+
+/// How often due work is looked for where other processes may make some and cannot be heard.
+const DEAF_POLL: Duration = Duration::from_secs(1);
 
 /// The worker's handle; clones share it.
 #[derive(Clone)]
@@ -74,6 +88,12 @@ struct Inner {
     claiming: tokio::sync::Mutex<()>,
     activity: Activity,
     notes: mpsc::UnboundedSender<Note>,
+    /// What the other processes are to be told.
+    news: mpsc::UnboundedSender<News>,
+    /// Whether other processes may make work and this one does not hear of it.
+    deaf: AtomicBool,
+    /// Ends attempts under way when the grace has passed.
+    cut_short: CancellationToken,
     /// Whether this process takes deliveries: not before it runs, nor while it drains.
     taking: AtomicBool,
     attempts_recorded: AtomicU64,
@@ -106,6 +126,7 @@ impl Dispatcher {
         ids: Arc<IdSource>,
         attempter: Attempter,
         limits: Limits,
+        news: mpsc::UnboundedSender<News>,
     ) -> (Self, Recorder) {
         // Not bounded here: as many notes exist as deliveries are in hand, which the lanes bound.
         let (notes, received) = mpsc::unbounded_channel();
@@ -121,6 +142,9 @@ impl Dispatcher {
             claiming: tokio::sync::Mutex::new(()),
             activity: Activity::default(),
             notes,
+            news,
+            deaf: AtomicBool::new(false),
+            cut_short: CancellationToken::new(),
             taking: AtomicBool::new(false),
             attempts_recorded: AtomicU64::new(0),
             sending: TaskTracker::new(),
@@ -165,11 +189,9 @@ impl Dispatcher {
                 Wait::AfterError => tokio::time::sleep(PAUSE_AFTER_ERROR).await,
             }
         };
-        match self.0.limits.poll {
-            // Running out of time is the poll.
-            Some(poll) => drop(tokio::time::timeout(poll, due).await),
-            None => due.await,
-        }
+        let poll = if self.0.deaf.load(Ordering::SeqCst) { DEAF_POLL } else { self.0.limits.poll };
+        // Running out of time is the poll.
+        drop(tokio::time::timeout(poll, due).await);
     }
 
     /// Claims what is due and fits, and has it sent.
@@ -195,6 +217,10 @@ impl Dispatcher {
             let room = lanes.room();
             claimed.left_due.iter().any(|endpoint| room.has(*endpoint))
         };
+        if !claimed.left_due.is_empty() && !more {
+            // More than this process can take: others may have room.
+            self.tell(News::Due);
+        }
         Ok(Step { claimed: count, next_due_at: claimed.next_due_at, more })
     }
 
@@ -250,8 +276,10 @@ impl Dispatcher {
             lanes.left_due(endpoints);
             lanes.room()
         };
-        if endpoints.iter().any(|endpoint| room.has(*endpoint)) {
+        if self.is_taking() && endpoints.iter().any(|endpoint| room.has(*endpoint)) {
             self.wake();
+        } else {
+            self.tell(News::Due);
         }
     }
 
@@ -262,17 +290,54 @@ impl Dispatcher {
         }
     }
 
-    /// Due work may exist.
+    /// Due work may exist: looks for it.
     pub fn wake(&self) {
         self.0.wake.notify_one();
     }
 
+    /// Due work was made: whoever works looks for it.
+    pub fn made_due(&self) {
+        if self.is_taking() {
+            self.wake();
+        } else {
+            self.tell(News::Due);
+        }
+    }
+
+    fn tell(&self, news: News) {
+        // Whoever passes it on outlives the dispatcher, but for the last moments of the process.
+        let _ = self.0.news.send(news);
+    }
+
+    /// Takes what another process tells.
+    pub fn hear(&self, news: News) {
+        match news {
+            News::Due => self.wake(),
+            News::EndpointChanged(id) => self.withdraw(id),
+        }
+    }
+
+    /// Whether this process hears the others from now on. What was leased while it did not may be out of date.
+    pub fn hears_others(&self, hears: bool) {
+        if self.0.deaf.swap(!hears, Ordering::SeqCst) && hears {
+            let withdrawn = self.lanes().withdraw_all();
+            self.give_back(withdrawn);
+        }
+        self.wake();
+    }
+
     /// What waits for this endpoint was leased with an address and secrets that may be out of date: it goes back, to be
     /// claimed as the endpoint is now.
-    pub fn endpoint_changed(&self, id: EndpointId) {
+    fn withdraw(&self, id: EndpointId) {
         let withdrawn = self.lanes().withdraw(id);
         self.give_back(withdrawn);
         self.wake();
+    }
+
+    /// The same here and in the other processes.
+    pub fn endpoint_changed(&self, id: EndpointId) {
+        self.withdraw(id);
+        self.tell(News::EndpointChanged(id));
     }
 
     /// Has an endpoint's deliveries follow a change of it, some thousands in a transaction, and looks for what became
@@ -286,7 +351,7 @@ impl Dispatcher {
                 break;
             }
         }
-        self.wake();
+        self.made_due();
         Ok(())
     }
 
@@ -302,6 +367,12 @@ impl Dispatcher {
         let withdrawn = self.lanes().withdraw_all();
         self.give_back(withdrawn);
         self.0.activity.idle().await;
+    }
+
+    /// Ends the attempts that are under way, unrecorded, and gives their leases back.
+    pub async fn cut_short(&self) {
+        self.0.cut_short.cancel();
+        self.drain().await;
     }
 
     fn is_taking(&self) -> bool {
@@ -328,21 +399,30 @@ impl Dispatcher {
     }
 
     async fn send(&self, delivery: LeasedDelivery) {
-        let endpoint = delivery.destination.endpoint_id;
-        // An attempt must end within its lease.
-        let ends_at = self.0.clock.now().plus(self.0.limits.attempt_timeout);
-        let (note, pace) = if ends_at >= delivery.leased_until {
-            (Note::Lapsed, Pace::KeepsUp)
+        let (id, lease, endpoint) = (delivery.id, delivery.lease, delivery.destination.endpoint_id);
+        let begins_by = delivery.leased_until.minus(self.0.limits.lease_to_begin());
+        let (note, pace) = if self.0.clock.now() > begins_by {
+            (Note::Unattempted(id, lease), Pace::KeepsUp)
         } else {
+            reached(KillPoint::BeforeSend);
             // In a task of its own, so that a panic costs this attempt and nothing else.
             let attempter = self.0.attempter.clone();
-            let attempt = tokio::spawn({
+            let mut attempt = tokio::spawn({
                 let delivery = delivery.clone();
                 async move { attempter.attempt(delivery).await }
             });
-            let result = attempt.await.unwrap_or_else(|_| self.0.attempter.panicked(&delivery));
-            let pace = pace(&result);
-            (Note::Attempted(Box::new(result)), pace)
+            tokio::select! {
+                attempted = &mut attempt => {
+                    let result = attempted.unwrap_or_else(|_| self.0.attempter.panicked(&delivery));
+                    reached(KillPoint::AfterSend);
+                    let pace = pace(&result);
+                    (Note::Attempted(Box::new(result)), pace)
+                }
+                () = self.0.cut_short.cancelled() => {
+                    attempt.abort();
+                    (Note::Unattempted(id, lease), Pace::KeepsUp)
+                }
+            }
         };
         let claim = self.lanes().sent(endpoint, pace);
         self.note(note);

@@ -8,7 +8,7 @@ use super::Dispatcher;
 use crate::{
     delivery::{AbandonedReason, AttemptResult, Verdict},
     id::{DeliveryId, LeaseToken},
-    store::{Recorded, StoreError},
+    store::Recorded,
 };
 
 /// What became of a delivery in hand.
@@ -17,8 +17,8 @@ pub(super) enum Note {
     Attempted(Box<AttemptResult>),
     /// It left the lane unsent, and its lease goes back.
     Unsent(DeliveryId, LeaseToken),
-    /// It came to its turn too late to be sent within its lease.
-    Lapsed,
+    /// It had its turn and was not attempted to the end, and its lease goes back.
+    Unattempted(DeliveryId, LeaseToken),
 }
 
 /// Outcomes in one transaction.
@@ -56,7 +56,10 @@ impl Recorder {
                     results.push(*result);
                 }
                 Note::Unsent(id, lease) => unsent.push((id, lease)),
-                Note::Lapsed => begun += 1,
+                Note::Unattempted(id, lease) => {
+                    begun += 1;
+                    unsent.push((id, lease));
+                }
             }
         }
         if !results.is_empty() {
@@ -77,8 +80,8 @@ impl Recorder {
     async fn release(&self, unsent: &[(DeliveryId, LeaseToken)]) {
         loop {
             match self.dispatcher.0.store.release(unsent).await {
-                Err(StoreError::Unavailable(_)) => tokio::time::sleep(RETRY_PAUSE).await,
                 Ok(()) => return,
+                Err(error) if error.passes() => tokio::time::sleep(RETRY_PAUSE).await,
                 Err(error) => {
                     tracing::error!(%error, "leases cannot be given back; they lapse");
                     return;
@@ -97,7 +100,7 @@ impl Recorder {
                     self.recorded(results, &recorded).await;
                     return;
                 }
-                Err(error @ StoreError::Unavailable(_)) => {
+                Err(error) if error.passes() => {
                     if !told {
                         tracing::warn!(%error, outcomes = results.len(), "outcomes wait for the database");
                         told = true;

@@ -81,7 +81,8 @@ impl ApiError {
     }
 
     pub(super) fn unavailable(cause: impl Display) -> Self {
-        let message = "The service cannot do this right now; nothing was stored. It is safe to try again.";
+        let message =
+            "The service cannot do this right now. It is safe to try again; use an idempotency key.";
         Self {
             retry_after: Some(Duration::from_secs(1)),
             cause: Some(cause.to_string()),
@@ -130,10 +131,7 @@ impl ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Unavailable(_) => Self::unavailable(error),
-            _ => Self::internal(error),
-        }
+        if error.passes() { Self::unavailable(error) } else { Self::internal(error) }
     }
 }
 

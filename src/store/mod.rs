@@ -4,6 +4,8 @@
 //! and one conformance suite runs every operation on every engine. `now` is always an argument: no engine
 //! asks its database for the time.
 
+mod error;
+mod postgres;
 mod rows;
 mod sql;
 mod sqlite;
@@ -11,11 +13,12 @@ mod types;
 
 use async_trait::async_trait;
 
+pub use error::StoreError;
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 pub use types::{
     Accepted, ApiKey, Claimed, DeliveryFilter, EndpointChange, EventFilter, IdempotencyConflict, KeyOwner,
-    LeaseOffer, NewApiKey, NewDelivery, NewEndpoint, NewSecret, Page, Paged, Position, Recorded, Room,
-    StoreError,
+    LeaseOffer, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page, Paged, Position, Recorded, Room,
 };
 
 use crate::{
@@ -33,7 +36,10 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// The service's memory.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Answers when the database can be read and written to by this process.
+    /// The engine's name.
+    fn name(&self) -> &'static str;
+
+    /// Answers when the database can be read by this process.
     async fn ping(&self) -> Result<()>;
 
     /// Ends every use of the database; later calls fail.
@@ -180,8 +186,8 @@ pub trait Store: Send + Sync + 'static {
     /// should it fail, is followed by the first attempt of the new ladder. None where there is none such.
     async fn retry_delivery(&self, tenant: &Tenant, id: DeliveryId, now: UnixMs) -> Result<Option<Delivery>>;
 
-    /// Makes a new delivery of an event, due now.
-    async fn insert_delivery(&self, delivery: &NewDelivery, now: UnixMs) -> Result<Delivery>;
+    /// Makes a new delivery of an event, due now. None where the event is gone.
+    async fn insert_delivery(&self, delivery: &NewDelivery, now: UnixMs) -> Result<Option<Delivery>>;
 
     // --- the queue ---
 
@@ -189,8 +195,8 @@ pub trait Store: Send + Sync + 'static {
     /// others neither time nor room, and endpoints without room cost nothing. Lost leases are due when they end.
     async fn claim(&self, offer: &LeaseOffer, now: UnixMs) -> Result<Claimed>;
 
-    /// Records attempts and what follows from them. Where the lease was lost meanwhile, nothing is written.
-    /// A 410 disables the endpoint. Answers in the order given.
+    /// Records attempts and what follows from them. Where the lease was lost meanwhile, nothing is written. An attempt
+    /// that was recorded before counts as written. A 410 disables the endpoint. Answers in the order given.
     async fn record(&self, results: &[AttemptResult], now: UnixMs) -> Result<Vec<Recorded>>;
 
     /// Gives leases back, so that the deliveries are due again at once.
@@ -199,6 +205,20 @@ pub trait Store: Send + Sync + 'static {
     /// Makes this process the worker of the database, where an engine allows only one, and frees the leases of
     /// the worker before it. Answers how many were freed.
     async fn become_worker(&self) -> Result<u64>;
+
+    // --- processes that share the database ---
+
+    /// Tells the other processes, in no transaction. A hint, which may be lost.
+    async fn announce(&self, news: &[News]) -> Result<()>;
+
+    /// Begins to hear what processes announce. None where they cannot be heard.
+    async fn listen(&self) -> Result<Option<Box<dyn Listen>>>;
+
+    /// Takes the turn at a part of the upkeep until `until`, unless another process has it. Answers whether it did.
+    async fn take_upkeep_turn(&self, name: &str, until: UnixMs, now: UnixMs) -> Result<bool>;
+
+    /// Ends the turn; the next can be taken at `free_at`.
+    async fn end_upkeep_turn(&self, name: &str, free_at: UnixMs) -> Result<()>;
 
     // --- maintenance: each removes or changes at most `limit` rows and answers how many ---
 
@@ -216,4 +236,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes deleted endpoints that no delivery refers to any more.
     async fn purge_deleted_endpoints(&self, limit: u32) -> Result<u32>;
+}
+
+/// Hears what processes on the database announce, this one included.
+#[async_trait]
+pub trait Listen: Send {
+    /// The next news. After an error nothing more is heard, and some may have been missed.
+    async fn next(&mut self) -> Result<News>;
 }

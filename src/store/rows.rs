@@ -1,19 +1,17 @@
 //! Rows as both engines return them, and how they become the domain's types.
 
-use std::{fmt::Display, str::FromStr};
+use std::{fmt::Display, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 use sqlx::FromRow;
 
-use super::{
-    Result,
-    types::{ApiKey, KeyOwner, Page, Paged, Position, StoreError},
-};
+use super::{ApiKey, KeyOwner, Page, Paged, Position, Result, StoreError};
 use crate::{
     clock::UnixMs,
     delivery::{Attempt, Delivery},
     endpoint::{Destination, EnabledEvents, Endpoint, SealedSecret},
-    event::Event,
+    event::{Event, EventType},
+    id::{DeliveryId, EndpointId, EventId, LeaseToken},
     merchant::{MerchantId, Tenant},
     vault::Sealed,
 };
@@ -138,16 +136,26 @@ impl TryFrom<EndpointRow> for Endpoint {
 /// An endpoint joined with one of its secrets; rows of one endpoint are adjacent, its newest secret first.
 #[derive(FromRow)]
 pub(super) struct DestinationRow {
-    pub(super) id: String,
-    pub(super) merchant_id: String,
-    pub(super) livemode: bool,
+    id: String,
+    merchant_id: String,
+    livemode: bool,
     url: String,
     enabled_events: String,
-    pub(super) status: String,
+    status: String,
     secret_id: String,
     key_id: String,
     ciphertext: Vec<u8>,
     expires_at: Option<i64>,
+}
+
+impl DestinationRow {
+    fn secret(&self) -> Result<SealedSecret> {
+        Ok(SealedSecret {
+            id: read(&self.secret_id, "signing_secrets", "id", &self.secret_id)?,
+            sealed: Sealed { key_id: self.key_id.clone(), ciphertext: self.ciphertext.clone() },
+            expires_at: self.expires_at.map(UnixMs),
+        })
+    }
 }
 
 /// A candidate endpoint for new events: what to match and where to send.
@@ -155,33 +163,31 @@ pub(super) struct Candidate {
     pub(super) tenant: Tenant,
     pub(super) enabled_events: EnabledEvents,
     pub(super) enabled: bool,
-    pub(super) destination: Destination,
+    pub(super) destination: Arc<Destination>,
 }
 
 /// Folds adjacent rows of one endpoint into one candidate.
 pub(super) fn candidates(rows: Vec<DestinationRow>) -> Result<Vec<Candidate>> {
-    let mut candidates: Vec<Candidate> = Vec::new();
-    for row in rows {
-        let endpoint_id = read(&row.id, ENDPOINTS, "id", &row.id)?;
-        let secret = SealedSecret {
-            id: read(&row.secret_id, "signing_secrets", "id", &row.secret_id)?,
-            sealed: Sealed { key_id: row.key_id, ciphertext: row.ciphertext },
-            expires_at: row.expires_at.map(UnixMs),
-        };
-        match candidates.last_mut() {
-            Some(last) if last.destination.endpoint_id == endpoint_id => {
-                last.destination.secrets.push(secret);
-            }
-            _ => candidates.push(Candidate {
-                tenant: Tenant {
-                    merchant_id: read(&row.merchant_id, ENDPOINTS, "merchant_id", &row.id)?,
-                    livemode: row.livemode,
-                },
-                enabled_events: read_enabled_events(&row.enabled_events, &row.id)?,
-                enabled: row.status == "enabled",
-                destination: Destination { endpoint_id, url: row.url, secrets: vec![secret] },
-            }),
+    let mut candidates = Vec::new();
+    let mut rows = rows.into_iter().peekable();
+    while let Some(row) = rows.next() {
+        let mut secrets = vec![row.secret()?];
+        while let Some(other) = rows.next_if(|next| next.id == row.id) {
+            secrets.push(other.secret()?);
         }
+        candidates.push(Candidate {
+            tenant: Tenant {
+                merchant_id: read(&row.merchant_id, ENDPOINTS, "merchant_id", &row.id)?,
+                livemode: row.livemode,
+            },
+            enabled_events: read_enabled_events(&row.enabled_events, &row.id)?,
+            enabled: row.status == "enabled",
+            destination: Arc::new(Destination {
+                endpoint_id: read(&row.id, ENDPOINTS, "id", &row.id)?,
+                url: row.url,
+                secrets,
+            }),
+        });
     }
     Ok(candidates)
 }
@@ -210,7 +216,7 @@ impl TryFrom<EventRow> for Event {
 #[derive(FromRow)]
 pub(super) struct DeliveryRow {
     id: String,
-    event_id: String,
+    pub(super) event_id: String,
     event_type: String,
     webhook_endpoint_id: String,
     livemode: bool,
@@ -293,6 +299,74 @@ pub(super) struct LeasedRow {
     pub(super) attempt_count: i32,
     pub(super) ladder_failures: i32,
     pub(super) window_started_at: i64,
+}
+
+/// An idempotency key that is remembered.
+#[derive(FromRow)]
+pub(super) struct RememberedRow {
+    pub(super) merchant_id: String,
+    pub(super) livemode: bool,
+    pub(super) key: String,
+    pub(super) fingerprint: Vec<u8>,
+    pub(super) event_id: String,
+}
+
+/// How a delivery stands when an outcome is to be recorded.
+#[derive(FromRow)]
+pub(super) struct StandingRow {
+    pub(super) id: String,
+    pub(super) lease_token: Option<String>,
+    pub(super) status: String,
+    pub(super) abandoned_reason: Option<String>,
+    pub(super) ladder_failures: i32,
+    pub(super) window_started_at: i64,
+    pub(super) next_attempt_at: Option<i64>,
+}
+
+/// An event to insert.
+pub(super) struct EventValues {
+    pub(super) id: EventId,
+    pub(super) tenant: Tenant,
+    pub(super) event_type: EventType,
+    pub(super) created_at: UnixMs,
+    pub(super) body: Bytes,
+}
+
+/// A new delivery to insert.
+pub(super) struct DeliveryValues {
+    pub(super) id: DeliveryId,
+    pub(super) tenant: Tenant,
+    pub(super) event_id: EventId,
+    pub(super) endpoint_id: EndpointId,
+    pub(super) held: bool,
+    /// The lease that it begins with, and when that ends.
+    pub(super) lease: Option<(LeaseToken, UnixMs)>,
+}
+
+impl DeliveryValues {
+    pub(super) fn status(&self) -> &'static str {
+        if self.held { "held" } else { "pending" }
+    }
+
+    pub(super) fn next_attempt_at(&self, now: UnixMs) -> Option<i64> {
+        (!self.held).then_some(now.0)
+    }
+
+    pub(super) fn claimable_at(&self, now: UnixMs) -> Option<i64> {
+        (!self.held).then(|| self.lease.map_or(now.0, |(_, until)| until.0))
+    }
+
+    pub(super) fn lease_token(&self) -> Option<String> {
+        self.lease.map(|(token, _)| token.to_string())
+    }
+}
+
+/// An idempotency key to remember.
+pub(super) struct KeyValues {
+    pub(super) tenant: Tenant,
+    pub(super) key: String,
+    pub(super) fingerprint: [u8; 32],
+    pub(super) event_id: EventId,
 }
 
 /// How a page is asked of the database: from which cursor, in which direction, and one row more than wanted, which

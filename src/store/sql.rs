@@ -113,25 +113,26 @@ pub(super) const END_SECRETS: &str = "UPDATE signing_secrets SET expires_at = $2
      WHERE webhook_endpoint_id = $1 AND (expires_at IS NULL OR expires_at > $2)";
 pub(super) const DELETE_SECRETS: &str = "DELETE FROM signing_secrets WHERE webhook_endpoint_id = $1";
 
-pub(super) const SETTLE_STATE: &str = "SELECT status, deleted_at FROM webhook_endpoints WHERE id = $1";
-/// The comparisons with zero, here and below, are always true: they lead the planner to the index of open rows.
+/// The comparisons with zero, here and below, are always true: they lead the planner to the index of open rows. The state
+/// is asked for twice: another process may change a row after it was picked and before it is updated.
 /// A lease stays with the row, so that an attempt under way can still be recorded.
 pub(super) const HOLD_PENDING: &str = "UPDATE deliveries \
-     SET status = 'held', next_attempt_at = NULL, claimable_at = NULL WHERE id IN \
+     SET status = 'held', next_attempt_at = NULL, claimable_at = NULL WHERE status = 'pending' AND id IN \
      (SELECT id FROM deliveries WHERE status = 'pending' AND webhook_endpoint_id = $1 AND claimable_at >= 0 LIMIT $2)";
 pub(super) const FREE_HELD: &str = "UPDATE deliveries \
-     SET status = 'pending', next_attempt_at = $3, claimable_at = $3, lease_token = NULL WHERE id IN \
-     (SELECT id FROM deliveries WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at > $4 LIMIT $2)";
+     SET status = 'pending', next_attempt_at = $3, claimable_at = $3, lease_token = NULL \
+     WHERE status = 'held' AND id IN (SELECT id FROM deliveries \
+       WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at > $4 LIMIT $2)";
 pub(super) const ABANDON_HELD_OF_ENDPOINT: &str = "UPDATE deliveries \
-     SET status = 'abandoned', abandoned_reason = 'endpoint_disabled' WHERE id IN \
+     SET status = 'abandoned', abandoned_reason = 'endpoint_disabled' WHERE status = 'held' AND id IN \
      (SELECT id FROM deliveries WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at <= $3 LIMIT $2)";
 pub(super) const ABANDON_PENDING_DELETED: &str = "UPDATE deliveries \
      SET status = 'abandoned', abandoned_reason = 'endpoint_deleted', next_attempt_at = NULL, claimable_at = NULL \
-     WHERE id IN (SELECT id FROM deliveries \
+     WHERE status = 'pending' AND id IN (SELECT id FROM deliveries \
        WHERE status = 'pending' AND webhook_endpoint_id = $1 AND claimable_at >= 0 LIMIT $2)";
 pub(super) const ABANDON_HELD_DELETED: &str = "UPDATE deliveries \
      SET status = 'abandoned', abandoned_reason = 'endpoint_deleted' \
-     WHERE id IN (SELECT id FROM deliveries \
+     WHERE status = 'held' AND id IN (SELECT id FROM deliveries \
        WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at >= 0 LIMIT $2)";
 pub(super) const UNSETTLED_ENDPOINTS: &str = "SELECT e.id FROM webhook_endpoints e \
      WHERE (e.status = 'disabled' OR e.deleted_at IS NOT NULL) AND EXISTS \
@@ -190,6 +191,7 @@ pub(super) const LIST_DELIVERIES_OF_ENDPOINT: PagedSql = paged!(
 );
 pub(super) const ATTEMPTS: &str = "SELECT id, number, started_at, duration_ms, response_status, failure_code, \
      failure_message, response_body, address FROM attempts WHERE delivery_id = $1 ORDER BY number";
+pub(super) const ATTEMPT_ID: &str = "SELECT id FROM attempts WHERE delivery_id = $1 AND number = $2";
 /// While an attempt is under way its lease stands: `claimable_at` is then later than `next_attempt_at`.
 pub(super) const RETRY_DELIVERY: &str = "UPDATE deliveries SET abandoned_reason = NULL, ladder_failures = 0, \
      window_started_at = $4, next_attempt_at = $4, \
@@ -215,14 +217,20 @@ pub(super) const LANES: &str = "WITH RECURSIVE lane (endpoint_id) AS ( \
        WHERE d.status = 'pending' AND d.webhook_endpoint_id = lane.endpoint_id) AS due_at \
      FROM lane JOIN webhook_endpoints e ON e.id = lane.endpoint_id \
      WHERE e.status = 'enabled' AND e.deleted_at IS NULL";
-/// Fenced by the lease, so that a lease given back late frees nobody else's.
-pub(super) const RELEASE: &str = "UPDATE deliveries SET lease_token = NULL, claimable_at = next_attempt_at \
-     WHERE id = $1 AND lease_token = $2 AND status = 'pending'";
-pub(super) const RELEASE_ALL: &str = "UPDATE deliveries SET lease_token = NULL, claimable_at = next_attempt_at \
-     WHERE status = 'pending' AND lease_token IS NOT NULL";
 
-pub(super) const PRUNABLE_EVENTS: &str = "SELECT e.id FROM events e WHERE e.id < $1 AND NOT EXISTS \
-     (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.status IN ('pending', 'held')) ORDER BY e.id LIMIT $2";
+pub(super) const TAKE_UPKEEP_TURN: &str = "INSERT INTO upkeep_turns (name, free_at) VALUES ($1, $2) \
+     ON CONFLICT (name) DO UPDATE SET free_at = excluded.free_at WHERE upkeep_turns.free_at <= $3";
+pub(super) const END_UPKEEP_TURN: &str = "UPDATE upkeep_turns SET free_at = $2 WHERE name = $1";
+
+/// What a destination row reads, of an endpoint `e` and a secret `s`.
+macro_rules! destination_columns {
+    () => {
+        "e.id, e.merchant_id, e.livemode, e.url, e.enabled_events, e.status, \
+         s.id AS secret_id, s.key_id, s.ciphertext, s.expires_at"
+    };
+}
+pub(super) use destination_columns;
+
 pub(super) const EXPIRE_IDEMPOTENCY_KEYS: &str = "DELETE FROM idempotency_keys WHERE (merchant_id, livemode, key) IN \
      (SELECT merchant_id, livemode, key FROM idempotency_keys WHERE expires_at <= $1 LIMIT $2)";
 pub(super) const EXPIRE_SIGNING_SECRETS: &str = "DELETE FROM signing_secrets WHERE id IN \
@@ -230,7 +238,7 @@ pub(super) const EXPIRE_SIGNING_SECRETS: &str = "DELETE FROM signing_secrets WHE
 pub(super) const EXPIRE_API_KEYS: &str =
     "DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys WHERE expires_at <= $1 LIMIT $2)";
 pub(super) const ABANDON_HELD: &str = "UPDATE deliveries \
-     SET status = 'abandoned', abandoned_reason = 'endpoint_disabled' WHERE id IN \
+     SET status = 'abandoned', abandoned_reason = 'endpoint_disabled' WHERE status = 'held' AND id IN \
      (SELECT id FROM deliveries WHERE status = 'held' AND window_started_at <= $1 LIMIT $2)";
 pub(super) const PURGE_DELETED_ENDPOINTS: &str = "DELETE FROM webhook_endpoints WHERE id IN \
      (SELECT e.id FROM webhook_endpoints e WHERE e.deleted_at IS NOT NULL AND NOT EXISTS \

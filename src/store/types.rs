@@ -1,6 +1,6 @@
 //! What goes into the store and comes out of it, besides the domain's own types.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use crate::{
     clock::UnixMs,
@@ -11,30 +11,6 @@ use crate::{
     merchant::Tenant,
     vault::Sealed,
 };
-
-/// Why a store operation failed. That something is absent is no error but a `None`.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The database is away, locked, full or read-only: nothing was stored, and it is worth trying again.
-    #[error("the database is unavailable: {0}")]
-    Unavailable(#[source] Arc<sqlx::Error>),
-    /// The database refused a statement: a defect of this program.
-    #[error("the database refused a statement: {0}")]
-    Refused(#[source] Arc<sqlx::Error>),
-    /// A stored value does not read as what it should be.
-    #[error("inconsistent row: {table}.{column} of {id}")]
-    Inconsistent {
-        /// The table.
-        table: &'static str,
-        /// The column.
-        column: &'static str,
-        /// The row's id.
-        id: String,
-    },
-    /// The database cannot be opened as configured.
-    #[error("{0}")]
-    Setup(String),
-}
 
 /// Whose key an API key is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,4 +233,13 @@ pub enum Recorded {
     Written,
     /// The lease had been lost, so it was not.
     LeaseLost,
+}
+
+/// What a process tells the others on its database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum News {
+    /// There is due work that it does not do itself.
+    Due,
+    /// An endpoint has changed, so what was leased for it before is out of date.
+    EndpointChanged(EndpointId),
 }

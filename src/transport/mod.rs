@@ -12,7 +12,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, str::FromStr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,7 +22,7 @@ pub use address::{AddressPolicy, Forbidden};
 pub use client::{HyperTransport, TransportError, TransportSettings};
 pub use resolve::{Resolve, SystemResolver};
 
-use crate::endpoint_url::EndpointUrl;
+use crate::{endpoint_url::EndpointUrl, words::words};
 
 /// Sends requests to endpoints.
 #[async_trait]
@@ -73,59 +73,24 @@ pub struct Failure {
     pub message: String,
 }
 
-/// What can fail, as the API names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureCode {
-    /// A status that is neither a success nor a redirect.
-    HttpStatus,
-    /// A redirect, which is never followed.
-    Redirect,
-    /// Not done within the deadline.
-    Timeout,
-    /// The name does not resolve.
-    Dns,
-    /// No connection, or it broke.
-    Connection,
-    /// No trusted TLS session.
-    Tls,
-    /// The address may not be called.
-    AddressForbidden,
-    /// What came back is not HTTP.
-    Protocol,
-}
-
-impl FailureCode {
-    const ALL: [Self; 8] = [
-        Self::HttpStatus,
-        Self::Redirect,
-        Self::Timeout,
-        Self::Dns,
-        Self::Connection,
-        Self::Tls,
-        Self::AddressForbidden,
-        Self::Protocol,
-    ];
-
-    /// The code of the API and the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::HttpStatus => "http_status",
-            Self::Redirect => "redirect",
-            Self::Timeout => "timeout",
-            Self::Dns => "dns",
-            Self::Connection => "connection",
-            Self::Tls => "tls",
-            Self::AddressForbidden => "address_forbidden",
-            Self::Protocol => "protocol",
-        }
-    }
-}
-
-impl FromStr for FailureCode {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|code| code.as_str() == text).ok_or(())
+words! {
+    /// What can fail, as the API names it.
+    FailureCode {
+        /// A status that is neither a success nor a redirect.
+        HttpStatus "http_status",
+        /// A redirect, which is never followed.
+        Redirect "redirect",
+        /// Not done within the deadline.
+        Timeout "timeout",
+        /// The name does not resolve.
+        Dns "dns",
+        /// No connection, or it broke.
+        Connection "connection",
+        /// No trusted TLS session.
+        Tls "tls",
+        /// The address may not be called.
+        AddressForbidden "address_forbidden",
+        /// What came back is not HTTP.
+        Protocol "protocol",
     }
 }

@@ -393,7 +393,7 @@ fn roots_that_cannot_be_read_are_told_at_the_start() {
 #[test]
 fn failure_codes_are_read_back() {
     for code in FailureCode::ALL {
-        assert_eq!(code.as_str().parse(), Ok(code));
+        assert_eq!(code.as_str().parse(), Ok(*code));
     }
     assert!("refused".parse::<FailureCode>().is_err());
 }

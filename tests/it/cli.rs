@@ -4,7 +4,7 @@ use std::{path::Path, process::Output, process::Stdio};
 
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use crate::support::process::{PROGRAM, Process, serve_command};
+use crate::support::process::PROGRAM;
 
 async fn run(folder: &Path, arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new(PROGRAM);
@@ -71,16 +71,4 @@ async fn the_demo_runs_through() {
     let folder = tempfile::tempdir().unwrap();
     let tour = out(&run(folder.path(), &["demo"], "").await);
     assert!(tour.contains("attempt 9") && tour.contains("window_closed"), "{tour}");
-}
-
-#[tokio::test]
-async fn a_second_worker_on_one_file_is_refused_and_sigterm_ends_the_first_with_0() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut first = Process::start(serve_command(folder.path())).await;
-    let second = serve_command(folder.path()).output().await.unwrap();
-    assert!(!second.status.success());
-    let message = String::from_utf8(second.stderr).unwrap();
-    assert!(message.contains("another process is the worker of this database"), "{message}");
-    first.terminate();
-    assert_eq!(first.child.wait().await.unwrap().code(), Some(0));
 }

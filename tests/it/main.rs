@@ -1,10 +1,7 @@
 //! One test binary: the service as its users see it, in this process and, where it is killed, as a process of its own.
+//! `suite` is compiled once for each engine.
 
-mod api;
 mod cli;
-mod crash;
-mod delivery;
-mod ingest;
-mod keys;
-mod store;
+mod postgres;
+mod sqlite;
 mod support;

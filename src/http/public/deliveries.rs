@@ -105,7 +105,7 @@ async fn retry(
     endpoints::find_enabled(&api, &tenant, &endpoint).await.map_err(ApiError::into_bad_request)?;
     let retried =
         api.foundation.store.retry_delivery(&tenant, delivery.id, api.foundation.clock.now()).await?;
-    api.dispatcher.wake();
+    api.dispatcher.made_due();
     Ok(Json(view::delivery(&retried.ok_or_else(|| ApiError::no_such(NAME, &id))?)))
 }
 
@@ -121,6 +121,7 @@ async fn resend(
     let endpoint = endpoints::find_enabled(&api, &tenant, &fields.finish(endpoint)?).await?;
     let new = NewDelivery { tenant, event_id: event.id, endpoint_id: endpoint.id };
     let delivery = api.foundation.store.insert_delivery(&new, api.foundation.clock.now()).await?;
-    api.dispatcher.wake();
+    let delivery = delivery.ok_or_else(|| ApiError::no_such("event", event.id))?;
+    api.dispatcher.made_due();
     Ok((StatusCode::CREATED, Json(view::delivery(&delivery))))
 }

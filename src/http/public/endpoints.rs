@@ -78,12 +78,14 @@ fn change(fields: &mut Fields<'_>, api: &Api) -> EndpointChange {
         }
     });
     let description = fields.optional::<Option<String>>("description", "a string or null");
-    if description
-        .as_ref()
-        .and_then(Option::as_ref)
-        .is_some_and(|text| text.chars().count() > DESCRIPTION_CHARS_MAX)
-    {
-        fields.error("description", format!("must be at most {DESCRIPTION_CHARS_MAX} characters"));
+    if let Some(text) = description.as_ref().and_then(Option::as_deref) {
+        if text.chars().count() > DESCRIPTION_CHARS_MAX {
+            fields.error("description", format!("must be at most {DESCRIPTION_CHARS_MAX} characters"));
+        }
+        // Which PostgreSQL has in no text.
+        if text.contains('\0') {
+            fields.error("description", "must not contain the character U+0000");
+        }
     }
     EndpointChange { url: url.map(|url| url.as_str().to_owned()), enabled_events, description, status: None }
 }

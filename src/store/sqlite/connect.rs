@@ -98,23 +98,3 @@ fn lock(path: &Path) -> Result<File> {
 fn options(url: &str) -> Result<SqliteConnectOptions> {
     SqliteConnectOptions::from_str(url).map_err(|error| StoreError::Setup(format!("database.url: {error}")))
 }
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        /// The primary result codes that pass: busy, locked, no memory, read-only, I/O error, corrupt page read, full,
-        /// cannot open. <https://www.sqlite.org/rescode.html>
-        const PASSING: [i64; 7] = [5, 6, 7, 8, 10, 13, 14];
-        let passing = match &error {
-            sqlx::Error::Database(refusal) => refusal
-                .code()
-                .and_then(|code| code.parse::<i64>().ok())
-                .is_some_and(|code| PASSING.contains(&(code & 0xff))),
-            sqlx::Error::Io(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => true,
-            _ => false,
-        };
-        if passing { Self::Unavailable(Arc::new(error)) } else { Self::Refused(Arc::new(error)) }
-    }
-}

@@ -1,10 +1,14 @@
 //! What the tests share: the service, callers, and a receiver that does as it is told.
 
+pub(crate) mod engine;
+pub(crate) mod pgbouncer;
+pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod tls;
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{marker::PhantomData, net::SocketAddr, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -20,9 +24,10 @@ use k_webhooks::{
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use engine::{Database, Engine};
 
 /// A response, read.
 #[derive(Debug)]
@@ -80,6 +85,17 @@ impl Caller {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
+        self.try_send(method, path, headers, body).await.expect("the service answers")
+    }
+
+    /// The answer, if the service lives long enough to give one.
+    pub(crate) async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Option<Answer> {
         let mut request = hyper::Request::builder().method(method).uri(format!("{}{path}", self.base));
         if !self.key.is_empty() {
             request = request.header("authorization", format!("Bearer {}", self.key));
@@ -88,10 +104,10 @@ impl Caller {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).unwrap();
-        let response = self.client.request(request).await.unwrap();
+        let response = self.client.request(request).await.ok()?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        Answer { status, headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+        let bytes = response.into_body().collect().await.ok()?.to_bytes();
+        Some(Answer { status, headers, text: String::from_utf8(bytes.to_vec()).unwrap() })
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -112,7 +128,7 @@ impl Caller {
 }
 
 /// The service in this process, on the test clock and a database of its own.
-pub(crate) struct TestApp {
+pub(crate) struct TestApp<E> {
     /// With the test key of merchant `m_1`.
     pub(crate) public: Caller,
     /// With a service key.
@@ -122,12 +138,14 @@ pub(crate) struct TestApp {
     pub(crate) foundation: Foundation,
     stop: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
-    _folder: TempDir,
+    _database: Database,
+    engine: PhantomData<E>,
 }
 
-pub(crate) fn config(folder: &Path, settings: &[(&str, &str)]) -> Config {
+pub(crate) fn config(database: &Database, settings: &[(&str, &str)]) -> Config {
     let mut flags = vec![
-        ("database.url".to_owned(), format!("sqlite://{}/k.db", folder.display())),
+        ("database.url".to_owned(), database.url.clone()),
+        ("database.max_connections".to_owned(), "4".to_owned()),
         ("server.listen".to_owned(), "127.0.0.1:0".to_owned()),
         ("internal.listen".to_owned(), "127.0.0.1:0".to_owned()),
         ("test_clock.enabled".to_owned(), "true".to_owned()),
@@ -140,7 +158,7 @@ pub(crate) fn config(folder: &Path, settings: &[(&str, &str)]) -> Config {
     Config::load(Some(Path::new("/dev/null")), [], &flags).unwrap()
 }
 
-impl TestApp {
+impl<E: Engine> TestApp<E> {
     pub(crate) async fn start() -> Self {
         Self::with(&[]).await
     }
@@ -151,8 +169,8 @@ impl TestApp {
 
     /// The service with another way to resolve names.
     pub(crate) async fn resolving(settings: &[(&str, &str)], resolver: Arc<dyn Resolve>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let config = config(folder.path(), settings);
+        let database = E::database().await;
+        let config = config(&database, settings);
         let app = App::build_with_resolver(config, Role::All, resolver).await.unwrap();
         let (public_addr, internal_addr) = (app.public_addr().unwrap(), app.internal_addr().unwrap());
         let foundation = app.foundation().clone();
@@ -169,7 +187,8 @@ impl TestApp {
             foundation,
             stop,
             running,
-            _folder: folder,
+            _database: database,
+            engine: PhantomData,
         }
     }
 

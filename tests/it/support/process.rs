@@ -1,6 +1,6 @@
 //! The real program as a process of its own, to be killed.
 
-use std::{net::SocketAddr, path::Path, process::Stdio};
+use std::net::SocketAddr;
 
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -8,7 +8,9 @@ use tokio::{
     sync::watch,
 };
 
-use super::Caller;
+use serde_json::{Value, json};
+
+use super::{Caller, charge, id, receiver::Receiver};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_k-webhooks");
 
@@ -22,47 +24,34 @@ pub(crate) struct Process {
     logged: watch::Receiver<Vec<String>>,
 }
 
-/// `serve` with its files in `folder`.
-pub(crate) fn serve_command(folder: &Path) -> Command {
-    let mut command = Command::new("env");
-    // A write beyond a limit on file sizes then fails, as on a full disk, instead of ending the process.
-    command
-        .args(["--ignore-signal=XFSZ", PROGRAM, "serve", "--config", "/dev/null"])
-        .current_dir(folder)
-        .env("K_WEBHOOKS__DATABASE__URL", "sqlite://data/k.db")
-        .env("K_WEBHOOKS__SERVER__LISTEN", "127.0.0.1:0")
-        .env("K_WEBHOOKS__INTERNAL__LISTEN", "127.0.0.1:0")
-        .env("K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY", BOOTSTRAP_KEY)
-        .env("K_WEBHOOKS__LOG__FORMAT", "json")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
-}
-
 impl Process {
     /// Starts the program and waits until it says where it listens.
-    pub(crate) async fn start(mut command: Command) -> Self {
+    pub(crate) async fn start(command: Command) -> Self {
+        Self::try_start(command).await.expect("the program lives until it listens")
+    }
+
+    /// The same for a program that may end before.
+    pub(crate) async fn try_start(mut command: Command) -> Option<Self> {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut messages = Vec::new();
         let (public, internal) = loop {
-            let line = lines.next_line().await.unwrap().expect("the program ended before it listened");
-            let Ok(log) = serde_json::from_str::<serde_json::Value>(&line) else { panic!("{line}") };
+            let line = lines.next_line().await.unwrap()?;
+            let Ok(log) = serde_json::from_str::<Value>(&line) else { panic!("{line}") };
             if log["fields"]["message"] == "listening" {
                 let address = |name: &str| log["fields"][name].as_str().unwrap().parse().unwrap();
                 break (address("public"), address("internal"));
             }
+            messages.push(message(&line));
         };
         // The pipe must be read on, or the program would wait for it.
-        let (sender, logged) = watch::channel(Vec::new());
+        let (sender, logged) = watch::channel(messages);
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                let log: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-                let message = log["fields"]["message"].as_str().unwrap_or(&line).to_owned();
-                sender.send_modify(|messages| messages.push(message));
+                sender.send_modify(|messages| messages.push(message(&line)));
             }
         });
-        Self { child, public, internal, logged }
+        Some(Self { child, public, internal, logged })
     }
 
     pub(crate) fn internal(&self) -> Caller {
@@ -75,17 +64,40 @@ impl Process {
         Caller::new(self.public, key["secret_key"].as_str().unwrap())
     }
 
+    /// Registers the receiver and publishes an event to it.
+    pub(crate) async fn publish_to(&self, receiver: &Receiver) -> Value {
+        let endpoint = json!({ "url": receiver.url() });
+        self.merchant().await.post("/v1/webhook_endpoints", endpoint).await.expect(201);
+        self.internal().post("/v1/events", charge()).await.expect(201)
+    }
+
+    /// The first delivery of an event, with its attempts.
+    pub(crate) async fn delivery_of(&self, event: &Value) -> Value {
+        let merchant = self.merchant().await;
+        let list = merchant.get(&format!("/v1/events/{}/deliveries", id(event))).await.expect(200);
+        merchant.get(&format!("/v1/deliveries/{}", id(&list["data"][0]))).await.expect(200)
+    }
+
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
     /// Returns when the program has logged this message.
     pub(crate) async fn until_logged(&self, message: &str) {
-        self.logged
-            .clone()
-            .wait_for(|messages| messages.iter().any(|logged| logged == message))
-            .await
-            .unwrap();
+        self.until_logged_times(message, 1).await;
+    }
+
+    /// Returns when the program has logged this message so often.
+    pub(crate) async fn until_logged_times(&self, message: &str, times: usize) {
+        self.logged.clone().wait_for(|messages| count(messages, message) >= times).await.unwrap();
+    }
+
+    /// How often a program that has ended logged this message.
+    pub(crate) async fn count_logged(&self, message: &str) -> usize {
+        let mut logged = self.logged.clone();
+        // Its pipe is read to the end.
+        while logged.changed().await.is_ok() {}
+        count(&logged.borrow(), message)
     }
 
     /// Limits how large the process's files may grow: to it, a disk that is full.
@@ -98,7 +110,22 @@ impl Process {
     }
 
     pub(crate) fn terminate(&self) {
-        let id = self.child.id().unwrap().to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("TERM");
     }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.child.id().unwrap().to_string();
+        let sent = std::process::Command::new("kill").args([&format!("-{signal}"), &id]).status();
+        assert!(sent.unwrap().success());
+    }
+}
+
+/// The message of a line of the log, or the line.
+fn message(line: &str) -> String {
+    let log: Value = serde_json::from_str(line).unwrap_or_default();
+    log["fields"]["message"].as_str().unwrap_or(line).to_owned()
+}
+
+fn count(messages: &[String], message: &str) -> usize {
+    messages.iter().filter(|logged| *logged == message).count()
 }

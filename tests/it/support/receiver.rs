@@ -31,6 +31,8 @@ pub(crate) enum Act {
     Drip,
     /// Reset the connection.
     Reset,
+    /// Each of these in turn, over all connections.
+    Rotate(Arc<AtomicUsize>, Vec<Act>),
 }
 
 impl Act {
@@ -105,6 +107,12 @@ impl Receiver {
         self.connections.load(Ordering::SeqCst)
     }
 
+    /// Returns when a request with this event has come.
+    pub(crate) async fn until_event(&self, event: &str) {
+        let is_it = |request: &Received| request.header("k-payments-event-id") == event;
+        self.received.clone().wait_for(|received| received.iter().any(is_it)).await.unwrap();
+    }
+
     /// Returns when so many requests have come.
     pub(crate) async fn until(&self, count: usize) -> Vec<Received> {
         self.received.clone().wait_for(|received| received.len() >= count).await.unwrap().clone()
@@ -114,7 +122,10 @@ impl Receiver {
 async fn converse(mut stream: TcpStream, script: Arc<Mutex<Act>>, sender: Arc<watch::Sender<Vec<Received>>>) {
     let mut buffer = Vec::new();
     while let Some(received) = read_request(&mut stream, &mut buffer).await {
-        let act = script.lock().unwrap().clone();
+        let mut act = script.lock().unwrap().clone();
+        if let Act::Rotate(turn, acts) = act {
+            act = acts[turn.fetch_add(1, Ordering::SeqCst) % acts.len()].clone();
+        }
         sender.send_modify(|all| all.push(received));
         match act {
             Act::Raw(text) => {
@@ -158,6 +169,7 @@ async fn converse(mut stream: TcpStream, script: Arc<Mutex<Act>>, sender: Arc<wa
                 assert!(socket, "the connection can be reset");
                 return;
             }
+            Act::Rotate(..) => unreachable!("a turn is an act of its own"),
         }
     }
 }

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use k_webhooks::signature::{SigningSecret, VerifyError, verify};
 use serde_json::{Value, json};
 
+use super::TestApp;
 use crate::support::{
-    TestApp, charge, id,
+    charge, id,
     receiver::{Act, Receiver},
     tls,
 };

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::TestApp;
 use crate::support::{
-    Caller, TestApp, charge, id,
+    Caller, charge, id,
     receiver::{Act, Receiver},
 };
 

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Caller, TestApp, id};
+use super::TestApp;
+use crate::support::{Caller, id};
 
 const KEYS: &str = "/v1/merchants/m_1/api_keys";
 

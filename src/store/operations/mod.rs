@@ -1,0 +1,579 @@
+//! The operations whose text serves both engines. Each engine includes this file and brings its own `Database`, its ways
+//! to [`read`](Engine) and write, and in `batches` the statements over many rows, which the engines spell differently.
+//!
+//! It is one text compiled twice, and not one generic function: what sqlx asks of a generic database, a bound for every
+//! type that is bound or read, would have to be repeated on every function here.
+
+mod accept;
+mod queue;
+
+use async_trait::async_trait;
+
+use super::{Database, Engine, Write, batches};
+use crate::{
+    clock::UnixMs,
+    delivery::{Attempt, AttemptResult, Delivery},
+    endpoint::Endpoint,
+    event::{Event, NewEvent},
+    id::{DeliveryId, EndpointId, EventId, KeyId, LeaseToken},
+    kill_point::reached,
+    merchant::Tenant,
+    store::{
+        Accepted, ApiKey, Claimed, DeliveryFilter, EndpointChange, EventFilter, IdempotencyConflict,
+        KeyOwner, LeaseOffer, Listen, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page, Paged,
+        Recorded, Result, Store,
+        rows::{
+            ApiKeyRow, AttemptRow, Bounds, DeliveryRow, EndpointRow, EventRow, read, write_enabled_events,
+        },
+        sql,
+    },
+};
+
+/// Binds each argument in order.
+macro_rules! query {
+    ($text:expr $(, $argument:expr)* $(,)?) => { sqlx::query::<Database>($text)$(.bind($argument))* };
+}
+macro_rules! query_as {
+    ($row:ty, $text:expr $(, $argument:expr)* $(,)?) => { sqlx::query_as::<Database, $row>($text)$(.bind($argument))* };
+}
+macro_rules! query_scalar {
+    ($value:ty, $text:expr $(, $argument:expr)* $(,)?) => {
+        sqlx::query_scalar::<Database, $value>($text)$(.bind($argument))*
+    };
+}
+use {query, query_as};
+
+/// How many rows a statement changed; limits keep it far below what the type holds.
+fn affected(result: &<Database as sqlx::Database>::QueryResult) -> u32 {
+    u32::try_from(result.rows_affected()).unwrap_or(u32::MAX)
+}
+
+async fn insert_api_key(write: &mut Write, key: &NewApiKey, now: UnixMs) -> Result<ApiKey> {
+    let (merchant, livemode, service) = match &key.owner {
+        KeyOwner::Merchant(tenant) => (Some(tenant.merchant_id.as_str()), Some(tenant.livemode), None),
+        KeyOwner::Service(name) => (None, None, Some(name.as_str())),
+    };
+    let row = query_as!(
+        ApiKeyRow,
+        sql::INSERT_API_KEY,
+        key.id.to_string(),
+        merchant,
+        livemode,
+        service,
+        key.publishable_key.as_deref(),
+        key.secret_hash.as_slice(),
+        key.last4.as_str(),
+        now.0,
+    );
+    row.fetch_one(&mut **write).await?.try_into()
+}
+
+async fn insert_secret(write: &mut Write, endpoint: &str, secret: &NewSecret, now: UnixMs) -> Result<()> {
+    let NewSecret { id, sealed } = secret;
+    let (key_id, ciphertext) = (sealed.key_id.as_str(), sealed.ciphertext.as_slice());
+    query!(sql::INSERT_SECRET, id.to_string(), endpoint, key_id, ciphertext, now.0)
+        .execute(&mut **write)
+        .await?;
+    Ok(())
+}
+
+#[async_trait]
+impl Store for Engine {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.run(|| async {
+            query!("SELECT 1").execute(&mut *self.read().await?).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn close(&self) {
+        self.close_pools().await;
+    }
+
+    async fn setting_or_insert(&self, name: &str, value: &str) -> Result<String> {
+        self.run(|| async {
+            let mut write = self.write().await?;
+            query!(sql::INSERT_SETTING, name, value).execute(&mut *write).await?;
+            let kept = query_scalar!(String, sql::SETTING, name).fetch_one(&mut *write).await?;
+            write.commit().await?;
+            Ok(kept)
+        })
+        .await
+    }
+
+    async fn put_setting(&self, name: &str, value: &str) -> Result<()> {
+        self.run(|| async {
+            let mut write = self.write().await?;
+            query!(sql::PUT_SETTING, name, value).execute(&mut *write).await?;
+            Ok(write.commit().await?)
+        })
+        .await
+    }
+
+    async fn setting(&self, name: &str) -> Result<Option<String>> {
+        self.run(|| async {
+            let mut connection = self.read().await?;
+            Ok(query_scalar!(String, sql::SETTING, name).fetch_optional(&mut *connection).await?)
+        })
+        .await
+    }
+
+    async fn insert_api_key(&self, key: &NewApiKey, now: UnixMs) -> Result<ApiKey> {
+        self.run(|| async {
+            let mut write = self.write().await?;
+            let kept = insert_api_key(&mut write, key, now).await?;
+            write.commit().await?;
+            Ok(kept)
+        })
+        .await
+    }
+
+    async fn find_api_key(&self, secret_hash: &[u8; 32], now: UnixMs) -> Result<Option<ApiKey>> {
+        self.run(|| async {
+            let row = query_as!(ApiKeyRow, sql::FIND_API_KEY, secret_hash.as_slice(), now.0);
+            let row = row.fetch_optional(&mut *self.read().await?).await?;
+            row.map(TryInto::try_into).transpose()
+        })
+        .await
+    }
+
+    async fn list_api_keys(
+        &self,
+        merchant: Option<&str>,
+        page: &Page<KeyId>,
+        now: UnixMs,
+    ) -> Result<Paged<ApiKey>> {
+        self.run(|| async {
+            let bounds = Bounds::of(page);
+            let list = if merchant.is_some() { &sql::LIST_API_KEYS_OF_MERCHANT } else { &sql::LIST_API_KEYS };
+            let mut rows =
+                query_as!(ApiKeyRow, list.text(bounds.newest_first), &bounds.cursor, bounds.rows, now.0);
+            if let Some(merchant) = merchant {
+                rows = rows.bind(merchant);
+            }
+            bounds.page(rows.fetch_all(&mut *self.read().await?).await?)
+        })
+        .await
+    }
+
+    async fn api_key_mode(&self, merchant: &str, id: KeyId, now: UnixMs) -> Result<Option<bool>> {
+        self.run(|| async {
+            let mode = query_scalar!(bool, sql::API_KEY_MODE, id.to_string(), merchant, now.0);
+            Ok(mode.fetch_optional(&mut *self.read().await?).await?)
+        })
+        .await
+    }
+
+    async fn rotate_api_key(
+        &self,
+        merchant: &str,
+        old: KeyId,
+        replacement: &NewApiKey,
+        old_ends_at: UnixMs,
+        now: UnixMs,
+    ) -> Result<Option<ApiKey>> {
+        self.run(|| async {
+            let mut write = self.write().await?;
+            let ended = query!(sql::END_API_KEY, old.to_string(), merchant, old_ends_at.0, now.0)
+                .execute(&mut *write)
+                .await?;
+            if affected(&ended) == 0 {
+                return Ok(None);
+            }
+            let kept = insert_api_key(&mut write, replacement, now).await?;
+            write.commit().await?;
+            Ok(Some(kept))
+        })
+        .await
+    }
+
+    async fn revoke_api_key(&self, merchant: Option<&str>, id: KeyId) -> Result<bool> {
+        self.run(|| async {
+            let mut write = self.write().await?;
+            let result = query!(sql::REVOKE_API_KEY, id.to_string(), merchant).execute(&mut *write).await?;
+            write.commit().await?;
+            Ok(affected(&result) == 1)
+        })
+        .await
+    }
+
+    async fn insert_endpoint(
+        &self,
+        endpoint: &NewEndpoint,
+        limit: usize,
+        now: UnixMs,
+    ) -> Result<Option<Endpoint>> {
+        self.run(|| async {
+            let (merchant, livemode) = (endpoint.tenant.merchant_id.as_str(), endpoint.tenant.livemode);
+            let mut write = self.write().await?;
+            batches::lock_tenant(&mut write, &endpoint.tenant).await?;
+            let count: i64 =
+                query_scalar!(i64, sql::COUNT_ENDPOINTS, merchant, livemode).fetch_one(&mut *write).await?;
+            if usize::try_from(count).unwrap_or(usize::MAX) >= limit {
+                return Ok(None);
+            }
+            let id = endpoint.id.to_string();
+            let row = query_as!(
+                EndpointRow,
+                sql::INSERT_ENDPOINT,
+                &id,
+                merchant,
+                livemode,
+                endpoint.url.as_str(),
+                write_enabled_events(&endpoint.enabled_events),
+                endpoint.description.as_deref(),
+                now.0,
+            );
+            let kept = row.fetch_one(&mut *write).await?.try_into()?;
+            insert_secret(&mut write, &id, &endpoint.secret, now).await?;
+            write.commit().await?;
+            Ok(Some(kept))
+        })
+        .await
+    }
+
+    async fn endpoint(&self, tenant: &Tenant, id: EndpointId) -> Result<Option<Endpoint>> {
+        self.run(|| async {
+            let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
+            let row = query_as!(EndpointRow, sql::ENDPOINT, id.to_string(), merchant, livemode);
+            let row = row.fetch_optional(&mut *self.read().await?).await?;
+            row.map(TryInto::try_into).transpose()
+        })
+        .await
+    }
+
+    async fn list_endpoints(&self, tenant: &Tenant, page: &Page<EndpointId>) -> Result<Paged<Endpoint>> {
+        self.run(|| async {
+            let bounds = Bounds::of(page);
+            let rows = query_as!(
+                EndpointRow,
+                sql::LIST_ENDPOINTS.text(bounds.newest_first),
+                &bounds.cursor,
+                bounds.rows,
+                tenant.merchant_id.as_str(),
+                tenant.livemode,
+            );
+            bounds.page(rows.fetch_all(&mut *self.read().await?).await?)
+        })
+        .await
+    }
+
+    async fn update_endpoint(
+        &self,
+        tenant: &Tenant,
+        id: EndpointId,
+        change: &EndpointChange,
+        now: UnixMs,
+    ) -> Result<Option<Endpoint>> {
+        self.run(|| async {
+            let row = query_as!(
+                EndpointRow,
+                sql::UPDATE_ENDPOINT,
+                id.to_string(),
+                tenant.merchant_id.as_str(),
+                tenant.livemode,
+                change.url.as_deref(),
+                change.enabled_events.as_ref().map(write_enabled_events),
+                change.description.is_some(),
+                change.description.as_ref().and_then(Option::as_deref),
+                change.status.map(crate::endpoint::EndpointStatus::as_str),
+                now.0,
+            );
+            let mut write = self.write().await?;
+            let row = row.fetch_optional(&mut *write).await?;
+            write.commit().await?;
+            row.map(TryInto::try_into).transpose()
+        })
+        .await
+    }
+
+    async fn delete_endpoint(&self, tenant: &Tenant, id: EndpointId, now: UnixMs) -> Result<bool> {
+        self.run(|| async {
+            let (id, merchant) = (id.to_string(), tenant.merchant_id.as_str());
+            let mut write = self.write().await?;
+            let deleted = query!(sql::DELETE_ENDPOINT, &id, merchant, tenant.livemode, now.0)
+                .execute(&mut *write)
+                .await?;
+            if affected(&deleted) == 0 {
+                return Ok(false);
+            }
+            query!(sql::DELETE_SECRETS, &id).execute(&mut *write).await?;
+            write.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn rotate_secret(
+        &self,
+        tenant: &Tenant,
+        id: EndpointId,
+        secret: &NewSecret,
+        previous_end_at: UnixMs,
+        now: UnixMs,
+    ) -> Result<Option<Endpoint>> {
+        self.run(|| async {
+            let (id, merchant) = (id.to_string(), tenant.merchant_id.as_str());
+            let mut write = self.write().await?;
+            let row = query_as!(EndpointRow, sql::TOUCH_ENDPOINT, &id, merchant, tenant.livemode, now.0);
+            let Some(row) = row.fetch_optional(&mut *write).await? else { return Ok(None) };
+            query!(sql::END_SECRETS, &id, previous_end_at.0).execute(&mut *write).await?;
+            insert_secret(&mut write, &id, secret, now).await?;
+            write.commit().await?;
+            Ok(Some(row.try_into()?))
+        })
+        .await
+    }
+
+    async fn settle_endpoint(
+        &self,
+        id: EndpointId,
+        window_cut: UnixMs,
+        limit: u32,
+        now: UnixMs,
+    ) -> Result<u32> {
+        self.run(|| self.settle(id, window_cut, limit, now)).await
+    }
+
+    async fn unsettled_endpoints(&self, limit: u32) -> Result<Vec<EndpointId>> {
+        self.run(|| async {
+            let ids = query_scalar!(String, sql::UNSETTLED_ENDPOINTS, i64::from(limit));
+            let ids = ids.fetch_all(&mut *self.read().await?).await?;
+            ids.iter().map(|id| read(id, "webhook_endpoints", "id", id)).collect()
+        })
+        .await
+    }
+
+    async fn accept(
+        &self,
+        groups: &[Vec<NewEvent>],
+        offer: Option<&LeaseOffer>,
+        idempotency_ends_at: UnixMs,
+        now: UnixMs,
+    ) -> Result<Vec<std::result::Result<Vec<Accepted>, IdempotencyConflict>>> {
+        self.run(|| self.accept_groups(groups, offer, idempotency_ends_at, now)).await
+    }
+
+    async fn event(&self, tenant: &Tenant, id: EventId) -> Result<Option<Event>> {
+        self.run(|| async {
+            let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
+            let row = query_as!(EventRow, sql::EVENT, id.to_string(), merchant, livemode);
+            let row = row.fetch_optional(&mut *self.read().await?).await?;
+            row.map(TryInto::try_into).transpose()
+        })
+        .await
+    }
+
+    async fn list_events(
+        &self,
+        tenant: &Tenant,
+        filter: &EventFilter,
+        page: &Page<EventId>,
+    ) -> Result<Paged<Event>> {
+        self.run(|| async {
+            let bounds = Bounds::of(page);
+            let rows = query_as!(
+                EventRow,
+                sql::LIST_EVENTS.text(bounds.newest_first),
+                &bounds.cursor,
+                bounds.rows,
+                tenant.merchant_id.as_str(),
+                tenant.livemode,
+                filter.event_type.map(crate::event::EventType::as_str),
+                filter.created_from.map(|at| at.0),
+                filter.created_to.map(|at| at.0),
+                filter.delivery_status.map(crate::delivery::DeliveryStatus::as_str),
+            );
+            bounds.page(rows.fetch_all(&mut *self.read().await?).await?)
+        })
+        .await
+    }
+
+    async fn delivery(&self, tenant: &Tenant, id: DeliveryId) -> Result<Option<Delivery>> {
+        self.run(|| async {
+            let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
+            let row = query_as!(DeliveryRow, sql::DELIVERY, id.to_string(), merchant, livemode);
+            let row = row.fetch_optional(&mut *self.read().await?).await?;
+            row.map(TryInto::try_into).transpose()
+        })
+        .await
+    }
+
+    async fn list_deliveries(
+        &self,
+        tenant: &Tenant,
+        filter: &DeliveryFilter,
+        page: &Page<DeliveryId>,
+    ) -> Result<Paged<Delivery>> {
+        self.run(|| async {
+            let bounds = Bounds::of(page);
+            let (list, parent, status) = match filter {
+                DeliveryFilter::OfEvent(id) => (&sql::LIST_DELIVERIES_OF_EVENT, id.to_string(), None),
+                DeliveryFilter::OfEndpoint(id, status) => {
+                    (&sql::LIST_DELIVERIES_OF_ENDPOINT, id.to_string(), *status)
+                }
+            };
+            let rows = query_as!(
+                DeliveryRow,
+                list.text(bounds.newest_first),
+                &bounds.cursor,
+                bounds.rows,
+                tenant.merchant_id.as_str(),
+                tenant.livemode,
+                parent,
+                status.map(crate::delivery::DeliveryStatus::as_str),
+            );
+            bounds.page(rows.fetch_all(&mut *self.read().await?).await?)
+        })
+        .await
+    }
+
+    async fn attempts(&self, delivery: DeliveryId) -> Result<Vec<Attempt>> {
+        self.run(|| async {
+            let rows = query_as!(AttemptRow, sql::ATTEMPTS, delivery.to_string());
+            let rows = rows.fetch_all(&mut *self.read().await?).await?;
+            rows.into_iter().map(TryInto::try_into).collect()
+        })
+        .await
+    }
+
+    async fn retry_delivery(&self, tenant: &Tenant, id: DeliveryId, now: UnixMs) -> Result<Option<Delivery>> {
+        self.run(|| async {
+            let (id, merchant) = (id.to_string(), tenant.merchant_id.as_str());
+            let mut write = self.write().await?;
+            let row = query_as!(DeliveryRow, sql::DELIVERY, &id, merchant, tenant.livemode);
+            let Some(found) = row.fetch_optional(&mut *write).await? else { return Ok(None) };
+            if !batches::keep_event(&mut write, &found.event_id).await? {
+                return Ok(None);
+            }
+            query!(sql::RETRY_DELIVERY, &id, merchant, tenant.livemode, now.0).execute(&mut *write).await?;
+            let row = query_as!(DeliveryRow, sql::DELIVERY, &id, merchant, tenant.livemode);
+            let row = row.fetch_optional(&mut *write).await?;
+            write.commit().await?;
+            row.map(TryInto::try_into).transpose()
+        })
+        .await
+    }
+
+    async fn insert_delivery(&self, delivery: &NewDelivery, now: UnixMs) -> Result<Option<Delivery>> {
+        self.run(|| async {
+            let id: DeliveryId = self.ids.next(now);
+            let (merchant, livemode) = (delivery.tenant.merchant_id.as_str(), delivery.tenant.livemode);
+            let (event, endpoint) = (delivery.event_id.to_string(), delivery.endpoint_id.to_string());
+            let mut write = self.write().await?;
+            if !batches::keep_event(&mut write, &event).await? {
+                return Ok(None);
+            }
+            query!(sql::INSERT_DELIVERY, id.to_string(), merchant, livemode, event, endpoint, now.0)
+                .execute(&mut *write)
+                .await?;
+            let row = query_as!(DeliveryRow, sql::DELIVERY, id.to_string(), merchant, livemode);
+            let row = row.fetch_one(&mut *write).await?;
+            write.commit().await?;
+            Ok(Some(row.try_into()?))
+        })
+        .await
+    }
+
+    async fn claim(&self, offer: &LeaseOffer, now: UnixMs) -> Result<Claimed> {
+        self.run(|| self.claim_due(offer, now)).await
+    }
+
+    async fn record(&self, results: &[AttemptResult], now: UnixMs) -> Result<Vec<Recorded>> {
+        self.run(|| self.record_attempts(results, now)).await
+    }
+
+    async fn release(&self, leases: &[(DeliveryId, LeaseToken)]) -> Result<()> {
+        self.run(|| async {
+            let mut write = self.write().await?;
+            batches::release(&mut write, leases).await?;
+            Ok(write.commit().await?)
+        })
+        .await
+    }
+
+    async fn become_worker(&self) -> Result<u64> {
+        self.take_over().await
+    }
+
+    async fn announce(&self, news: &[News]) -> Result<()> {
+        self.run(|| self.tell_others(news)).await
+    }
+
+    async fn listen(&self) -> Result<Option<Box<dyn Listen>>> {
+        self.hear_others().await
+    }
+
+    async fn take_upkeep_turn(&self, name: &str, until: UnixMs, now: UnixMs) -> Result<bool> {
+        self.run(|| async {
+            let mut write = self.write().await?;
+            let taken = query!(sql::TAKE_UPKEEP_TURN, name, until.0, now.0).execute(&mut *write).await?;
+            write.commit().await?;
+            Ok(affected(&taken) == 1)
+        })
+        .await
+    }
+
+    async fn end_upkeep_turn(&self, name: &str, free_at: UnixMs) -> Result<()> {
+        self.run(|| async {
+            let mut write = self.write().await?;
+            query!(sql::END_UPKEEP_TURN, name, free_at.0).execute(&mut *write).await?;
+            Ok(write.commit().await?)
+        })
+        .await
+    }
+
+    async fn prune_events(&self, before: UnixMs, limit: u32) -> Result<u32> {
+        self.run(|| self.prune(before, limit)).await
+    }
+
+    async fn expire_idempotency_keys(&self, limit: u32, now: UnixMs) -> Result<u32> {
+        self.run(|| async {
+            let mut write = self.write().await?;
+            let expired = query!(sql::EXPIRE_IDEMPOTENCY_KEYS, now.0, i64::from(limit));
+            let expired = expired.execute(&mut *write).await?;
+            write.commit().await?;
+            Ok(affected(&expired))
+        })
+        .await
+    }
+
+    async fn expire_secrets(&self, limit: u32, now: UnixMs) -> Result<u32> {
+        self.run(|| async {
+            let mut write = self.write().await?;
+            let secrets = query!(sql::EXPIRE_SIGNING_SECRETS, now.0, i64::from(limit));
+            let secrets = affected(&secrets.execute(&mut *write).await?);
+            let keys = query!(sql::EXPIRE_API_KEYS, now.0, i64::from(limit - secrets));
+            let keys = affected(&keys.execute(&mut *write).await?);
+            write.commit().await?;
+            Ok(secrets + keys)
+        })
+        .await
+    }
+
+    async fn abandon_held(&self, window_cut: UnixMs, limit: u32) -> Result<u32> {
+        self.run(|| async {
+            let mut write = self.write().await?;
+            let abandoned = query!(sql::ABANDON_HELD, window_cut.0, i64::from(limit));
+            let abandoned = abandoned.execute(&mut *write).await?;
+            write.commit().await?;
+            Ok(affected(&abandoned))
+        })
+        .await
+    }
+
+    async fn purge_deleted_endpoints(&self, limit: u32) -> Result<u32> {
+        self.run(|| async {
+            let mut write = self.write().await?;
+            let purged = query!(sql::PURGE_DELETED_ENDPOINTS, i64::from(limit)).execute(&mut *write).await?;
+            write.commit().await?;
+            Ok(affected(&purged))
+        })
+        .await
+    }
+}

@@ -1,0 +1,318 @@
+//! Statements over many rows: arrays, unnested. What is about to be changed is locked first, in the order of ids, so that
+//! processes wait for each other in one direction.
+
+use sqlx::postgres::PgQueryResult;
+
+use super::Write;
+use crate::{
+    clock::UnixMs,
+    delivery::{AbandonedReason, AttemptResult, Standing},
+    id::{DeliveryId, LeaseToken},
+    merchant::Tenant,
+    store::{
+        LeaseOffer, Result,
+        rows::{
+            DeliveryValues, DestinationRow, EventValues, KeyValues, LeasedRow, RememberedRow, StandingRow,
+        },
+        sql::destination_columns,
+    },
+};
+
+fn affected(result: &PgQueryResult) -> usize {
+    usize::try_from(result.rows_affected()).unwrap_or(usize::MAX)
+}
+
+/// Lets one process at a time register endpoints for a tenant, until the transaction ends.
+pub(super) async fn lock_tenant(write: &mut Write, tenant: &Tenant) -> Result<()> {
+    let tenant = format!("{}/{}", tenant.merchant_id.as_str(), tenant.livemode);
+    let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(tenant);
+    lock.execute(&mut **write).await?;
+    Ok(())
+}
+
+/// Whether the event is there; if so, it is not pruned before the transaction ends.
+pub(super) async fn keep_event(write: &mut Write, id: &str) -> Result<bool> {
+    let event: Option<(String,)> = sqlx::query_as("SELECT id FROM events WHERE id = $1 FOR KEY SHARE")
+        .bind(id)
+        .fetch_optional(&mut **write)
+        .await?;
+    Ok(event.is_some())
+}
+
+pub(super) async fn remembered(
+    write: &mut Write,
+    keyed: &[(&Tenant, &str)],
+    now: UnixMs,
+) -> Result<Vec<RememberedRow>> {
+    let remembered = sqlx::query_as(
+        "SELECT k.merchant_id, k.livemode, k.key, k.fingerprint, k.event_id \
+         FROM unnest($1::text[], $2::boolean[], $3::text[]) AS wanted (merchant_id, livemode, key) \
+         JOIN idempotency_keys k USING (merchant_id, livemode, key) WHERE k.expires_at > $4",
+    )
+    .bind(keyed.iter().map(|(tenant, _)| tenant.merchant_id.as_str()).collect::<Vec<_>>())
+    .bind(keyed.iter().map(|(tenant, _)| tenant.livemode).collect::<Vec<_>>())
+    .bind(keyed.iter().map(|(_, key)| *key).collect::<Vec<_>>())
+    .bind(now.0);
+    Ok(remembered.fetch_all(&mut **write).await?)
+}
+
+/// The tenants' endpoints, which do not change until the transaction ends: whoever changes one waits, and finds all
+/// deliveries made here when it has its deliveries follow.
+pub(super) async fn endpoints_of(write: &mut Write, tenants: &[&Tenant]) -> Result<Vec<DestinationRow>> {
+    let locked: Vec<(String,)> = sqlx::query_as(
+        "SELECT e.id FROM webhook_endpoints e \
+         JOIN unnest($1::text[], $2::boolean[]) AS tenant (merchant_id, livemode) \
+         ON e.merchant_id = tenant.merchant_id AND e.livemode = tenant.livemode \
+         WHERE e.deleted_at IS NULL ORDER BY e.id FOR SHARE OF e",
+    )
+    .bind(tenants.iter().map(|tenant| tenant.merchant_id.as_str()).collect::<Vec<_>>())
+    .bind(tenants.iter().map(|tenant| tenant.livemode).collect::<Vec<_>>())
+    .fetch_all(&mut **write)
+    .await?;
+    let ids: Vec<&str> = locked.iter().map(|(id,)| id.as_str()).collect();
+    with_secrets(write, &ids).await
+}
+
+/// A statement of its own, after the locks: it sees the secrets of a rotation that was waited for.
+async fn with_secrets(write: &mut Write, endpoints: &[&str]) -> Result<Vec<DestinationRow>> {
+    if endpoints.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query_as(concat!(
+        "SELECT ",
+        destination_columns!(),
+        " FROM webhook_endpoints e JOIN signing_secrets s ON s.webhook_endpoint_id = e.id \
+         WHERE e.id = ANY($1) ORDER BY e.id, s.id DESC"
+    ));
+    Ok(rows.bind(endpoints).fetch_all(&mut **write).await?)
+}
+
+/// Remembers keys; an earlier use whose time has ended is replaced. Answers how many it could: where another process has
+/// used one meanwhile, that one is missing.
+pub(super) async fn insert_keys(
+    write: &mut Write,
+    keys: &[KeyValues],
+    ends_at: UnixMs,
+    now: UnixMs,
+) -> Result<usize> {
+    if keys.is_empty() {
+        return Ok(0);
+    }
+    let mut keys: Vec<&KeyValues> = keys.iter().collect();
+    keys.sort_unstable_by(|one, other| (&one.tenant, &one.key).cmp(&(&other.tenant, &other.key)));
+    let insert = sqlx::query(
+        "INSERT INTO idempotency_keys (merchant_id, livemode, key, fingerprint, event_id, expires_at) \
+         SELECT *, $6 FROM unnest($1::text[], $2::boolean[], $3::text[], $4::bytea[], $5::text[]) \
+         ON CONFLICT (merchant_id, livemode, key) DO UPDATE SET fingerprint = excluded.fingerprint, \
+           event_id = excluded.event_id, expires_at = excluded.expires_at \
+         WHERE idempotency_keys.expires_at <= $7",
+    )
+    .bind(keys.iter().map(|key| key.tenant.merchant_id.as_str()).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.tenant.livemode).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.key.as_str()).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.fingerprint.as_slice()).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.event_id.to_string()).collect::<Vec<_>>())
+    .bind(ends_at.0)
+    .bind(now.0);
+    Ok(affected(&insert.execute(&mut **write).await?))
+}
+
+pub(super) async fn insert_events(write: &mut Write, events: &[EventValues]) -> Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO events (id, merchant_id, livemode, type, created_at, body) \
+         SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::text[], $5::bigint[], $6::bytea[])",
+    )
+    .bind(events.iter().map(|event| event.id.to_string()).collect::<Vec<_>>())
+    .bind(events.iter().map(|event| event.tenant.merchant_id.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|event| event.tenant.livemode).collect::<Vec<_>>())
+    .bind(events.iter().map(|event| event.event_type.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|event| event.created_at.0).collect::<Vec<_>>())
+    .bind(events.iter().map(|event| event.body.as_ref()).collect::<Vec<&[u8]>>())
+    .execute(&mut **write)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn insert_deliveries(
+    write: &mut Write,
+    deliveries: &[DeliveryValues],
+    now: UnixMs,
+) -> Result<()> {
+    if deliveries.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO deliveries (id, merchant_id, livemode, event_id, webhook_endpoint_id, status, next_attempt_at, \
+           claimable_at, lease_token, attempt_count, ladder_failures, window_started_at, created_at) \
+         SELECT *, 0, 0, $10, $10 FROM unnest($1::text[], $2::text[], $3::boolean[], $4::text[], $5::text[], \
+           $6::text[], $7::bigint[], $8::bigint[], $9::text[])",
+    )
+    .bind(deliveries.iter().map(|delivery| delivery.id.to_string()).collect::<Vec<_>>())
+    .bind(deliveries.iter().map(|delivery| delivery.tenant.merchant_id.as_str()).collect::<Vec<_>>())
+    .bind(deliveries.iter().map(|delivery| delivery.tenant.livemode).collect::<Vec<_>>())
+    .bind(deliveries.iter().map(|delivery| delivery.event_id.to_string()).collect::<Vec<_>>())
+    .bind(deliveries.iter().map(|delivery| delivery.endpoint_id.to_string()).collect::<Vec<_>>())
+    .bind(deliveries.iter().map(DeliveryValues::status).collect::<Vec<_>>())
+    .bind(deliveries.iter().map(|delivery| delivery.next_attempt_at(now)).collect::<Vec<_>>())
+    .bind(deliveries.iter().map(|delivery| delivery.claimable_at(now)).collect::<Vec<_>>())
+    .bind(deliveries.iter().map(DeliveryValues::lease_token).collect::<Vec<_>>())
+    .bind(now.0)
+    .execute(&mut **write)
+    .await?;
+    Ok(())
+}
+
+/// An endpoint's status, and when it was deleted; neither changes until the transaction ends.
+pub(super) async fn endpoint_state(write: &mut Write, id: &str) -> Result<Option<(String, Option<i64>)>> {
+    let state = sqlx::query_as("SELECT status, deleted_at FROM webhook_endpoints WHERE id = $1 FOR SHARE");
+    Ok(state.bind(id).fetch_optional(&mut **write).await?)
+}
+
+/// Where to send for these endpoints, as far as they are on, and do not change until the transaction ends.
+pub(super) async fn destinations(write: &mut Write, endpoints: &[&str]) -> Result<Vec<DestinationRow>> {
+    let locked: Vec<(String,)> = sqlx::query_as(
+        "SELECT id FROM webhook_endpoints WHERE id = ANY($1) AND status = 'enabled' AND deleted_at IS NULL \
+         ORDER BY id FOR SHARE",
+    )
+    .bind(endpoints)
+    .fetch_all(&mut **write)
+    .await?;
+    let ids: Vec<&str> = locked.iter().map(|(id,)| id.as_str()).collect();
+    with_secrets(write, &ids).await
+}
+
+/// The due rows of these endpoints with their events: at most `widest` of each and `total` of all. Rows that another
+/// process is claiming are passed over.
+pub(super) async fn due_rows(
+    write: &mut Write,
+    endpoints: &[String],
+    widest: i64,
+    total: i64,
+    now: UnixMs,
+) -> Result<Vec<LeasedRow>> {
+    let due = sqlx::query_as(
+        "WITH due AS MATERIALIZED ( \
+           SELECT d.* FROM unnest($1::text[]) AS lane (endpoint_id) CROSS JOIN LATERAL ( \
+             SELECT x.id, x.event_id, x.webhook_endpoint_id, x.attempt_count, x.ladder_failures, x.window_started_at \
+             FROM deliveries x WHERE x.status = 'pending' AND x.webhook_endpoint_id = lane.endpoint_id \
+               AND x.claimable_at <= $2 ORDER BY x.claimable_at LIMIT $3 FOR UPDATE SKIP LOCKED) d \
+           LIMIT $4) \
+         SELECT due.*, e.type AS event_type, e.body FROM due JOIN events e ON e.id = due.event_id",
+    );
+    Ok(due.bind(endpoints).bind(now.0).bind(widest).bind(total).fetch_all(&mut **write).await?)
+}
+
+pub(super) async fn lease(write: &mut Write, ids: &[String], offer: &LeaseOffer) -> Result<usize> {
+    let lease = sqlx::query("UPDATE deliveries SET lease_token = $2, claimable_at = $3 WHERE id = ANY($1)");
+    let lease = lease.bind(ids).bind(offer.token.to_string()).bind(offer.until.0);
+    Ok(affected(&lease.execute(&mut **write).await?))
+}
+
+/// Fenced by the lease, so that a lease given back late frees nobody else's.
+pub(super) async fn release(write: &mut Write, leases: &[(DeliveryId, LeaseToken)]) -> Result<()> {
+    sqlx::query(
+        "UPDATE deliveries d SET lease_token = NULL, claimable_at = d.next_attempt_at \
+         FROM unnest($1::text[], $2::text[]) AS given (id, lease) \
+         WHERE d.id = given.id AND d.lease_token = given.lease AND d.status = 'pending'",
+    )
+    .bind(leases.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>())
+    .bind(leases.iter().map(|(_, lease)| lease.to_string()).collect::<Vec<_>>())
+    .execute(&mut **write)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn standings(write: &mut Write, ids: &[String]) -> Result<Vec<StandingRow>> {
+    let standings = sqlx::query_as(
+        "SELECT id, lease_token, status, abandoned_reason, ladder_failures, window_started_at, next_attempt_at \
+         FROM deliveries WHERE id = ANY($1) ORDER BY id FOR UPDATE",
+    );
+    Ok(standings.bind(ids).fetch_all(&mut **write).await?)
+}
+
+pub(super) async fn update_deliveries(
+    write: &mut Write,
+    written: &[(&AttemptResult, Standing)],
+) -> Result<usize> {
+    let standing = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let update = sqlx::query(
+        "UPDATE deliveries d SET attempt_count = r.attempt_count, ladder_failures = r.ladder_failures, \
+           status = r.status, abandoned_reason = r.abandoned_reason, next_attempt_at = r.next_attempt_at, \
+           claimable_at = r.next_attempt_at, lease_token = NULL \
+         FROM unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::text[], $6::bigint[]) \
+           AS r (id, attempt_count, ladder_failures, status, abandoned_reason, next_attempt_at) WHERE d.id = r.id",
+    )
+    .bind(written.iter().map(|(result, _)| result.delivery_id.to_string()).collect::<Vec<_>>())
+    .bind(written.iter().map(|(result, _)| standing(result.attempt.number)).collect::<Vec<_>>())
+    .bind(written.iter().map(|(_, after)| standing(after.ladder_failures)).collect::<Vec<_>>())
+    .bind(written.iter().map(|(_, after)| after.status.as_str()).collect::<Vec<_>>())
+    .bind(
+        written
+            .iter()
+            .map(|(_, after)| after.abandoned_reason.map(AbandonedReason::as_str))
+            .collect::<Vec<_>>(),
+    )
+    .bind(written.iter().map(|(_, after)| after.next_attempt_at.map(|at| at.0)).collect::<Vec<_>>());
+    Ok(affected(&update.execute(&mut **write).await?))
+}
+
+pub(super) async fn insert_attempts(write: &mut Write, written: &[(&AttemptResult, Standing)]) -> Result<()> {
+    let attempts = || written.iter().map(|(result, _)| &result.attempt);
+    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    sqlx::query(
+        "INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
+           failure_message, response_body, address) \
+         SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::int[], $7::text[], \
+           $8::text[], $9::bytea[], $10::text[])",
+    )
+    .bind(written.iter().map(|(result, _)| result.delivery_id.to_string()).collect::<Vec<_>>())
+    .bind(attempts().map(|attempt| number(attempt.number)).collect::<Vec<_>>())
+    .bind(attempts().map(|attempt| attempt.id.to_string()).collect::<Vec<_>>())
+    .bind(attempts().map(|attempt| attempt.started_at.0).collect::<Vec<_>>())
+    .bind(attempts().map(|attempt| attempt.duration_ms).collect::<Vec<_>>())
+    .bind(attempts().map(|attempt| attempt.response_status.map(i32::from)).collect::<Vec<_>>())
+    .bind(
+        attempts()
+            .map(|attempt| attempt.failure_code.map(crate::transport::FailureCode::as_str))
+            .collect::<Vec<_>>(),
+    )
+    .bind(attempts().map(|attempt| attempt.failure_message.as_deref()).collect::<Vec<_>>())
+    .bind(attempts().map(|attempt| attempt.response_body.as_deref()).collect::<Vec<_>>())
+    .bind(attempts().map(|attempt| attempt.address.as_deref()).collect::<Vec<_>>())
+    .execute(&mut **write)
+    .await?;
+    Ok(())
+}
+
+/// Removes events below `cut` that have no open delivery, with all that belongs to them; answers how many events.
+pub(super) async fn prune(write: &mut Write, cut: &str, limit: i64) -> Result<usize> {
+    // Locked first and looked at again: a retry asked for in between locks its event too.
+    let locked: Vec<(String,)> = sqlx::query_as(
+        "SELECT e.id FROM events e WHERE e.id < $1 AND NOT EXISTS \
+         (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.status IN ('pending', 'held')) \
+         ORDER BY e.id LIMIT $2 FOR UPDATE SKIP LOCKED",
+    )
+    .bind(cut)
+    .bind(limit)
+    .fetch_all(&mut **write)
+    .await?;
+    let locked: Vec<&str> = locked.iter().map(|(id,)| id.as_str()).collect();
+    let removed: Vec<(String,)> = sqlx::query_as(
+        "DELETE FROM events e WHERE e.id = ANY($1) AND NOT EXISTS \
+         (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.status IN ('pending', 'held')) RETURNING e.id",
+    )
+    .bind(locked)
+    .fetch_all(&mut **write)
+    .await?;
+    let removed: Vec<&str> = removed.iter().map(|(id,)| id.as_str()).collect();
+    for delete in [
+        "DELETE FROM attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE event_id = ANY($1))",
+        "DELETE FROM deliveries WHERE event_id = ANY($1)",
+    ] {
+        sqlx::query(delete).bind(&removed).execute(&mut **write).await?;
+    }
+    Ok(removed.len())
+}

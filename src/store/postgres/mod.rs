@@ -1,0 +1,103 @@
+//! The shared engine: PostgreSQL, on which many processes share the work.
+//!
+//! Processes are kept apart by row locks that no one waits for (`SKIP LOCKED`) where work is shared out, and by row locks
+//! that are waited for where one row is changed. `READ COMMITTED` is enough for that: each statement sees what was
+//! committed before it began, and what is about to be changed is locked first. A transaction that loses a race (a
+//! deadlock, or an idempotency key that another process was first with) is begun again.
+
+mod batches;
+mod connect;
+mod listen;
+#[path = "../operations/mod.rs"]
+mod operations;
+mod session;
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::{PgPool, Postgres};
+
+use super::{Listen, News, Result, StoreError};
+use crate::id::IdSource;
+
+pub use connect::PostgresOptions;
+use session::Session;
+
+type Database = Postgres;
+type Engine = PostgresStore;
+type Write = Session;
+
+/// How often a transaction that loses a race is begun again before the caller hears of it.
+const TRIES: usize = 10;
+
+/// The store on a PostgreSQL database.
+#[derive(Debug)]
+pub struct PostgresStore {
+    pool: PgPool,
+    /// One connection, which listens.
+    listener: PgPool,
+    ids: Arc<IdSource>,
+    /// What begins a transaction.
+    begin: &'static str,
+    transaction_pooling: bool,
+    deadline: Duration,
+}
+
+impl PostgresStore {
+    /// The engine's name.
+    pub const NAME: &str = "postgres";
+
+    /// Runs an operation to its end within the deadline, and again where it lost a race. A server that hangs, or a network
+    /// that swallows all, thus fails an operation and does not hold it for ever.
+    async fn run<T, F: Future<Output = Result<T>>>(&self, operation: impl Fn() -> F) -> Result<T> {
+        let tries = async {
+            for _ in 1..TRIES {
+                match operation().await {
+                    Err(StoreError::Contended) => {}
+                    outcome => return outcome,
+                }
+            }
+            operation().await
+        };
+        tokio::time::timeout(self.deadline, tries).await.unwrap_or_else(|_| {
+            let late =
+                std::io::Error::new(std::io::ErrorKind::TimedOut, "the database did not answer in time");
+            Err(sqlx::Error::Io(late).into())
+        })
+    }
+
+    /// A connection that only reads.
+    async fn read(&self) -> Result<Session> {
+        let connection = self.pool.acquire().await?;
+        let session = Session::new(connection, self.deadline);
+        // A pooler may give each statement another session of the server, but for those of one transaction.
+        if self.transaction_pooling { session.begin(self.begin).await } else { Ok(session) }
+    }
+
+    /// Begins a write. Dropped before its commit, it is rolled back.
+    async fn write(&self) -> Result<Session> {
+        Session::new(self.pool.acquire().await?, self.deadline).begin(self.begin).await
+    }
+
+    async fn close_pools(&self) {
+        self.listener.close().await;
+        self.pool.close().await;
+    }
+
+    /// Any number of workers share the database; the leases of one that died lapse.
+    #[expect(clippy::unused_async, reason = "the other engine asks its file")]
+    async fn take_over(&self) -> Result<u64> {
+        Ok(0)
+    }
+
+    async fn tell_others(&self, news: &[News]) -> Result<()> {
+        listen::announce(&mut *self.read().await?, news).await
+    }
+
+    /// A pooler hands notifications to whoever has the session just then, so through one nothing can be heard.
+    async fn hear_others(&self) -> Result<Option<Box<dyn Listen>>> {
+        if self.transaction_pooling {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(listen::Listener::start(&self.listener, self.deadline).await?)))
+    }
+}

@@ -1,0 +1,287 @@
+//! Statements over many rows: single statements over a `VALUES` list, whose text sqlx builds from constants and
+//! placeholders only. There is one writer, so nothing needs to be locked.
+
+use sqlx::{QueryBuilder, Sqlite, sqlite::SqliteQueryResult};
+
+use super::Write;
+use crate::{
+    clock::UnixMs,
+    delivery::{AbandonedReason, AttemptResult, Standing},
+    id::{DeliveryId, LeaseToken},
+    merchant::Tenant,
+    store::{
+        LeaseOffer, Result,
+        rows::{
+            DeliveryValues, DestinationRow, EventValues, KeyValues, LeasedRow, RememberedRow, StandingRow,
+        },
+        sql::destination_columns,
+    },
+};
+
+/// Rows of one `VALUES` list: a few hundred keep a statement's text and its bound values small.
+const ROWS_PER_STATEMENT: usize = 256;
+
+/// Fenced by the lease, so that a lease given back late frees nobody else's.
+const RELEASE: &str = "UPDATE deliveries SET lease_token = NULL, claimable_at = next_attempt_at \
+     WHERE id = $1 AND lease_token = $2 AND status = 'pending'";
+const PRUNABLE_EVENTS: &str = "SELECT e.id FROM events e WHERE e.id < $1 AND NOT EXISTS \
+     (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.status IN ('pending', 'held')) ORDER BY e.id LIMIT $2";
+
+fn affected(result: &SqliteQueryResult) -> usize {
+    usize::try_from(result.rows_affected()).unwrap_or(usize::MAX)
+}
+
+/// `before (…, …) after`, with a placeholder for each id.
+fn over_ids<'a>(before: &str, ids: impl IntoIterator<Item = &'a str>, after: &str) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(before);
+    query.push("(");
+    let mut list = query.separated(", ");
+    for id in ids {
+        list.push_bind(id.to_owned());
+    }
+    query.push(")").push(after);
+    query
+}
+
+#[expect(clippy::unused_async, reason = "the other engine asks its server")]
+pub(super) async fn lock_tenant(_: &mut Write, _: &Tenant) -> Result<()> {
+    Ok(())
+}
+
+/// Whether the event is there.
+pub(super) async fn keep_event(write: &mut Write, id: &str) -> Result<bool> {
+    let found: Option<(i64,)> =
+        sqlx::query_as("SELECT 1 FROM events WHERE id = $1").bind(id).fetch_optional(&mut **write).await?;
+    Ok(found.is_some())
+}
+
+pub(super) async fn remembered(
+    write: &mut Write,
+    keyed: &[(&Tenant, &str)],
+    now: UnixMs,
+) -> Result<Vec<RememberedRow>> {
+    let mut remembered = Vec::new();
+    for keys in keyed.chunks(ROWS_PER_STATEMENT) {
+        let mut lookup = QueryBuilder::<Sqlite>::new("WITH wanted (merchant_id, livemode, key) AS (");
+        lookup.push_values(keys, |mut row, (tenant, key)| {
+            row.push_bind(tenant.merchant_id.as_str()).push_bind(tenant.livemode).push_bind(*key);
+        });
+        lookup.push(
+            ") SELECT k.merchant_id, k.livemode, k.key, k.fingerprint, k.event_id FROM wanted CROSS JOIN idempotency_keys k \
+             ON k.merchant_id = wanted.merchant_id AND k.livemode = wanted.livemode AND k.key = wanted.key \
+             WHERE k.expires_at > ",
+        );
+        lookup.push_bind(now.0);
+        remembered.extend(lookup.build_query_as().fetch_all(&mut **write).await?);
+    }
+    Ok(remembered)
+}
+
+pub(super) async fn endpoints_of(write: &mut Write, tenants: &[&Tenant]) -> Result<Vec<DestinationRow>> {
+    let mut endpoints = Vec::new();
+    for tenants in tenants.chunks(ROWS_PER_STATEMENT) {
+        let mut lookup = QueryBuilder::<Sqlite>::new("WITH tenant (merchant_id, livemode) AS (");
+        lookup.push_values(tenants, |mut row, tenant| {
+            row.push_bind(tenant.merchant_id.as_str()).push_bind(tenant.livemode);
+        });
+        lookup.push(concat!(
+            ") SELECT ",
+            destination_columns!(),
+            " FROM tenant CROSS JOIN webhook_endpoints e ON e.merchant_id = tenant.merchant_id \
+             AND e.livemode = tenant.livemode AND e.deleted_at IS NULL \
+             CROSS JOIN signing_secrets s ON s.webhook_endpoint_id = e.id ORDER BY e.id, s.id DESC",
+        ));
+        endpoints.extend(lookup.build_query_as().fetch_all(&mut **write).await?);
+    }
+    Ok(endpoints)
+}
+
+/// Remembers keys; an earlier use whose time has ended is replaced. Answers how many it could.
+pub(super) async fn insert_keys(
+    write: &mut Write,
+    keys: &[KeyValues],
+    ends_at: UnixMs,
+    _: UnixMs,
+) -> Result<usize> {
+    for keys in keys.chunks(ROWS_PER_STATEMENT) {
+        let mut insert = QueryBuilder::<Sqlite>::new(
+            "INSERT OR REPLACE INTO idempotency_keys (merchant_id, livemode, key, fingerprint, event_id, expires_at) ",
+        );
+        insert.push_values(keys, |mut row, values| {
+            row.push_bind(values.tenant.merchant_id.as_str()).push_bind(values.tenant.livemode);
+            row.push_bind(values.key.as_str()).push_bind(values.fingerprint.to_vec());
+            row.push_bind(values.event_id.to_string()).push_bind(ends_at.0);
+        });
+        insert.build().execute(&mut **write).await?;
+    }
+    Ok(keys.len())
+}
+
+pub(super) async fn insert_events(write: &mut Write, events: &[EventValues]) -> Result<()> {
+    for events in events.chunks(ROWS_PER_STATEMENT) {
+        let mut insert = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO events (id, merchant_id, livemode, type, created_at, body) ",
+        );
+        insert.push_values(events, |mut row, event| {
+            row.push_bind(event.id.to_string()).push_bind(event.tenant.merchant_id.as_str());
+            row.push_bind(event.tenant.livemode).push_bind(event.event_type.as_str());
+            row.push_bind(event.created_at.0).push_bind(event.body.as_ref());
+        });
+        insert.build().execute(&mut **write).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn insert_deliveries(
+    write: &mut Write,
+    deliveries: &[DeliveryValues],
+    now: UnixMs,
+) -> Result<()> {
+    for deliveries in deliveries.chunks(ROWS_PER_STATEMENT) {
+        let mut insert = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO deliveries (id, merchant_id, livemode, event_id, webhook_endpoint_id, status, attempt_count, \
+             ladder_failures, window_started_at, next_attempt_at, claimable_at, lease_token, created_at) ",
+        );
+        insert.push_values(deliveries, |mut row, delivery| {
+            row.push_bind(delivery.id.to_string()).push_bind(delivery.tenant.merchant_id.as_str());
+            row.push_bind(delivery.tenant.livemode).push_bind(delivery.event_id.to_string());
+            row.push_bind(delivery.endpoint_id.to_string()).push_bind(delivery.status());
+            row.push("0, 0").push_bind(now.0).push_bind(delivery.next_attempt_at(now));
+            row.push_bind(delivery.claimable_at(now)).push_bind(delivery.lease_token()).push_bind(now.0);
+        });
+        insert.build().execute(&mut **write).await?;
+    }
+    Ok(())
+}
+
+/// An endpoint's status, and when it was deleted.
+pub(super) async fn endpoint_state(write: &mut Write, id: &str) -> Result<Option<(String, Option<i64>)>> {
+    Ok(sqlx::query_as("SELECT status, deleted_at FROM webhook_endpoints WHERE id = $1")
+        .bind(id)
+        .fetch_optional(&mut **write)
+        .await?)
+}
+
+/// Where to send for these endpoints, as far as they are on.
+pub(super) async fn destinations(write: &mut Write, endpoints: &[&str]) -> Result<Vec<DestinationRow>> {
+    let before = concat!(
+        "SELECT ",
+        destination_columns!(),
+        " FROM webhook_endpoints e CROSS JOIN signing_secrets s ON s.webhook_endpoint_id = e.id \
+         WHERE e.status = 'enabled' AND e.deleted_at IS NULL AND e.id IN "
+    );
+    let mut lookup = over_ids(before, endpoints.iter().copied(), " ORDER BY e.id, s.id DESC");
+    Ok(lookup.build_query_as().fetch_all(&mut **write).await?)
+}
+
+/// The due rows of these endpoints with their events: at most `widest` of each and `total` of all.
+pub(super) async fn due_rows(
+    write: &mut Write,
+    endpoints: &[String],
+    widest: i64,
+    total: i64,
+    now: UnixMs,
+) -> Result<Vec<LeasedRow>> {
+    let mut pick = QueryBuilder::<Sqlite>::new("WITH lane (endpoint_id) AS (");
+    pick.push_values(endpoints, |mut row, endpoint| {
+        row.push_bind(endpoint.as_str());
+    });
+    pick.push(
+        ") SELECT d.id, d.event_id, e.type AS event_type, e.body, d.webhook_endpoint_id, d.attempt_count, \
+         d.ladder_failures, d.window_started_at FROM lane CROSS JOIN deliveries d ON d.id IN \
+         (SELECT x.id FROM deliveries x WHERE x.status = 'pending' AND x.webhook_endpoint_id = lane.endpoint_id \
+          AND x.claimable_at <= ",
+    );
+    pick.push_bind(now.0).push(" ORDER BY x.claimable_at LIMIT ").push_bind(widest);
+    pick.push(") CROSS JOIN events e ON e.id = d.event_id LIMIT ").push_bind(total);
+    Ok(pick.build_query_as().fetch_all(&mut **write).await?)
+}
+
+pub(super) async fn lease(write: &mut Write, ids: &[String], offer: &LeaseOffer) -> Result<usize> {
+    let mut lease = QueryBuilder::<Sqlite>::new("UPDATE deliveries SET lease_token = ");
+    lease.push_bind(offer.token.to_string()).push(", claimable_at = ").push_bind(offer.until.0);
+    lease.push(" WHERE id IN (");
+    let mut list = lease.separated(", ");
+    for id in ids {
+        list.push_bind(id.as_str());
+    }
+    lease.push(")");
+    Ok(affected(&lease.build().execute(&mut **write).await?))
+}
+
+pub(super) async fn release(write: &mut Write, leases: &[(DeliveryId, LeaseToken)]) -> Result<()> {
+    for (id, lease) in leases {
+        let release = sqlx::query(RELEASE).bind(id.to_string()).bind(lease.to_string());
+        release.execute(&mut **write).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn standings(write: &mut Write, ids: &[String]) -> Result<Vec<StandingRow>> {
+    let mut lookup = over_ids(
+        "SELECT id, lease_token, status, abandoned_reason, ladder_failures, window_started_at, next_attempt_at \
+         FROM deliveries WHERE id IN ",
+        ids.iter().map(String::as_str),
+        "",
+    );
+    Ok(lookup.build_query_as().fetch_all(&mut **write).await?)
+}
+
+pub(super) async fn update_deliveries(
+    write: &mut Write,
+    written: &[(&AttemptResult, Standing)],
+) -> Result<usize> {
+    let mut update = QueryBuilder::<Sqlite>::new(
+        "WITH r (id, attempt_count, ladder_failures, status, abandoned_reason, next_attempt_at) AS (",
+    );
+    update.push_values(written, |mut row, (result, standing)| {
+        row.push_bind(result.delivery_id.to_string()).push_bind(result.attempt.number);
+        row.push_bind(standing.ladder_failures).push_bind(standing.status.as_str());
+        row.push_bind(standing.abandoned_reason.map(AbandonedReason::as_str));
+        row.push_bind(standing.next_attempt_at.map(|at| at.0));
+    });
+    update.push(
+        ") UPDATE deliveries SET attempt_count = r.attempt_count, ladder_failures = r.ladder_failures, \
+         status = r.status, abandoned_reason = r.abandoned_reason, next_attempt_at = r.next_attempt_at, \
+         claimable_at = r.next_attempt_at, lease_token = NULL FROM r WHERE deliveries.id = r.id",
+    );
+    Ok(affected(&update.build().execute(&mut **write).await?))
+}
+
+pub(super) async fn insert_attempts(write: &mut Write, written: &[(&AttemptResult, Standing)]) -> Result<()> {
+    let mut insert = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
+         failure_message, response_body, address) ",
+    );
+    insert.push_values(written, |mut row, (result, _)| {
+        let attempt = &result.attempt;
+        row.push_bind(result.delivery_id.to_string())
+            .push_bind(attempt.number)
+            .push_bind(attempt.id.to_string());
+        row.push_bind(attempt.started_at.0).push_bind(attempt.duration_ms);
+        row.push_bind(attempt.response_status.map(i32::from))
+            .push_bind(attempt.failure_code.map(crate::transport::FailureCode::as_str));
+        row.push_bind(attempt.failure_message.as_deref()).push_bind(attempt.response_body.as_deref());
+        row.push_bind(attempt.address.as_deref());
+    });
+    insert.build().execute(&mut **write).await?;
+    Ok(())
+}
+
+/// Removes events below `cut` that have no open delivery, with all that belongs to them; answers how many events.
+pub(super) async fn prune(write: &mut Write, cut: &str, limit: i64) -> Result<usize> {
+    let prunable = sqlx::query_as(PRUNABLE_EVENTS).bind(cut).bind(limit);
+    let ids: Vec<(String,)> = prunable.fetch_all(&mut **write).await?;
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    for (before, after) in [
+        ("DELETE FROM attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE event_id IN ", ")"),
+        ("DELETE FROM deliveries WHERE event_id IN ", ""),
+        ("DELETE FROM events WHERE id IN ", ""),
+    ] {
+        let mut delete = over_ids(before, ids.iter().map(|(id,)| id.as_str()), after);
+        delete.build().execute(&mut **write).await?;
+    }
+    Ok(ids.len())
+}

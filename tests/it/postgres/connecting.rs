@@ -1,0 +1,128 @@
+//! Ways to the database: over TLS, and through a pooler.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::suite::database;
+use crate::support::{
+    charge,
+    engine::Database,
+    id,
+    pgbouncer::PgBouncer,
+    postgres::{Cluster, hand_over},
+    process::Process,
+    receiver::{Act, Receiver},
+};
+
+#[tokio::test]
+async fn over_tls_the_server_must_have_a_certificate_of_the_given_root_for_its_name() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let cluster = Cluster::start(&[]);
+    for (name, text) in [("server.pem", made.cert.pem()), ("server.key", made.signing_key.serialize_pem())] {
+        let path = cluster.folder().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        hand_over(&path);
+    }
+    for (setting, value) in [
+        ("ssl_cert_file", cluster.folder().join("server.pem").display().to_string()),
+        ("ssl_key_file", cluster.folder().join("server.key").display().to_string()),
+        ("ssl", "on".to_owned()),
+    ] {
+        cluster.execute("postgres", format!("ALTER SYSTEM SET {setting} = '{value}'")).await;
+    }
+    cluster.execute("postgres", "SELECT pg_reload_conf()".to_owned()).await;
+    let plain = cluster.new_database().await;
+    let roots = tempfile::tempdir().unwrap();
+    let (right, wrong) = (roots.path().join("right.pem"), roots.path().join("wrong.pem"));
+    std::fs::write(&right, made.cert.pem()).unwrap();
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&wrong, other.cert.pem()).unwrap();
+
+    let by_name = plain.replace("127.0.0.1", "localhost");
+    let trusted = format!("{by_name}?sslmode=verify-full&sslrootcert={}", right.display());
+    let process = Process::start(Database::at(trusted).serve()).await;
+    process.internal().post("/v1/events", charge()).await.expect(201);
+    process.kill().await;
+    for refused in [
+        format!("{by_name}?sslmode=verify-full&sslrootcert={}", wrong.display()),
+        // The certificate is for the name, not for the address.
+        format!("{plain}?sslmode=verify-full&sslrootcert={}", right.display()),
+    ] {
+        let output = Database::at(refused).serve().output().await.unwrap();
+        assert!(!output.status.success());
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            message.contains("cannot connect to the database at") && message.contains("certificate"),
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn through_pgbouncer_in_transaction_mode_two_processes_work_on_three_connections() {
+    let cluster = Cluster::start(&["fsync = off"]);
+    let url = cluster.new_database().await;
+    let bouncer = PgBouncer::start(cluster.port, 3).await;
+    let database = Database::at(url.replace(&cluster.port.to_string(), &bouncer.port.to_string()));
+    let start = async || {
+        let mut command = database.serve();
+        command.env("K_WEBHOOKS__DATABASE__TRANSACTION_POOLING", "true");
+        Process::start(command).await
+    };
+    let receiver = Receiver::start(Act::status(500)).await;
+    let (one, two) = (start().await, start().await);
+    let endpoint = json!({ "url": receiver.url() });
+    let endpoint = one.merchant().await.post("/v1/webhook_endpoints", endpoint).await.expect(201);
+    let mut publishers = tokio::task::JoinSet::new();
+    for publisher in 0..16 {
+        let internal = if publisher % 2 == 0 { one.internal() } else { two.internal() };
+        publishers.spawn(async move {
+            let mut accepted = Vec::new();
+            for _ in 0..10 {
+                accepted.push(id(&internal.post("/v1/events", charge()).await.expect(201)).to_owned());
+            }
+            accepted
+        });
+    }
+    let accepted: BTreeSet<String> = publishers.join_all().await.into_iter().flatten().collect();
+    assert_eq!(accepted.len(), 160);
+    for event in &accepted {
+        receiver.until_event(event).await;
+    }
+    // All else works through it too: changing, disabling, listing, retrying.
+    let merchant = two.merchant().await;
+    let path = format!("/v1/webhook_endpoints/{}", id(&endpoint));
+    merchant.patch(&path, json!({ "status": "disabled" })).await.expect(200);
+    let held = merchant.get(&format!("{path}/deliveries?status=held&limit=100")).await.expect(200);
+    assert_eq!(held["data"].as_array().unwrap().len(), 100);
+    receiver.now(Act::status(200));
+    merchant.patch(&path, json!({ "status": "enabled" })).await.expect(200);
+    receiver.until(320).await;
+    one.terminate();
+    two.terminate();
+}
+
+#[tokio::test]
+async fn processes_that_start_together_migrate_once() {
+    let database = database().await;
+    let mut starts = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let command = database.serve();
+        starts.spawn(async move { Process::start(command).await });
+    }
+    for process in starts.join_all().await {
+        process.internal().post("/v1/events", charge()).await.expect(201);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_stops_the_start_with_one_line_and_no_password() {
+    let url = "postgres://user:sesame@127.0.0.1:1/k".to_owned();
+    let output = Database::at(url).serve().output().await.unwrap();
+    assert!(!output.status.success());
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.starts_with("k-webhooks: cannot connect to the database at 127.0.0.1:1: "), "{message}");
+    assert!(message.lines().count() == 1 && !message.contains("sesame"), "{message}");
+}

@@ -1,0 +1,10 @@
+//! The suite on PostgreSQL, and what is particular to it: many processes, and a server that can fail.
+
+#[path = "../suite/mod.rs"]
+mod suite;
+
+mod connecting;
+mod faults;
+mod replicas;
+
+use crate::support::engine::Postgres as Engine;

@@ -1,0 +1,19 @@
+//! What holds on either engine. `super::Engine` says which one it is.
+
+mod api;
+mod chaos;
+mod crash;
+mod delivery;
+mod ingest;
+mod keys;
+mod store;
+
+use super::Engine;
+use crate::support::engine::Database;
+
+type TestApp = crate::support::TestApp<Engine>;
+
+/// A database of its own.
+pub(super) async fn database() -> Database {
+    <Engine as crate::support::engine::Engine>::database().await
+}

@@ -1,0 +1,234 @@
+//! The conformance suite: every operation on every fixture. A second engine is one more line in `engines`.
+
+use std::{sync::Arc, time::Duration};
+
+use super::database;
+use crate::support::engine::Database;
+use bytes::Bytes;
+use k_webhooks::{
+    clock::UnixMs,
+    delivery::{AbandonedReason, Attempt, AttemptResult, DeliveryStatus, LeasedDelivery, Verdict},
+    endpoint::{EnabledEvents, EndpointStatus},
+    entropy::Entropy,
+    event::{Audience, EventType, NewEvent},
+    id::{EndpointId, IdSource},
+    merchant::Tenant,
+    store::{
+        DeliveryFilter, EndpointChange, EventFilter, LeaseOffer, NewEndpoint, NewSecret, Page, Position,
+        Recorded, Room, Store,
+    },
+    vault::Sealed,
+};
+
+const NOW: UnixMs = UnixMs(1_749_651_729_000);
+const DAY: Duration = Duration::from_secs(86_400);
+
+struct Fixture {
+    store: Arc<dyn Store>,
+    ids: Arc<IdSource>,
+    _database: Database,
+}
+
+async fn fixture() -> Fixture {
+    let database = database().await;
+    let ids = Arc::new(IdSource::new(Entropy::os()));
+    Fixture { store: database.open(Arc::clone(&ids)).await, ids, _database: database }
+}
+
+fn tenant() -> Tenant {
+    Tenant { merchant_id: "m_1".parse().unwrap(), livemode: false }
+}
+
+fn event(key: Option<&str>) -> NewEvent {
+    NewEvent {
+        tenant: tenant(),
+        event_type: EventType::ChargeSucceeded,
+        created: None,
+        data: Bytes::from_static(br#"{"object":{"id":"ch_1","object":"charge"}}"#),
+        idempotency_key: key.map(str::to_owned),
+        audience: Audience::Matching,
+    }
+}
+
+impl Fixture {
+    async fn endpoint(&self) -> EndpointId {
+        let sealed = Sealed { key_id: "k".to_owned(), ciphertext: vec![1] };
+        let new = NewEndpoint {
+            id: self.ids.next(NOW),
+            tenant: tenant(),
+            url: "https://example.com/".to_owned(),
+            enabled_events: EnabledEvents::All,
+            description: None,
+            secret: NewSecret { id: self.ids.next(NOW), sealed },
+        };
+        self.store.insert_endpoint(&new, 16, NOW).await.unwrap().unwrap().id
+    }
+
+    fn offer(&self, now: UnixMs, total: usize, each: usize) -> LeaseOffer {
+        let room = Room { total, fresh_lane: each, lanes: std::collections::HashMap::new() };
+        LeaseOffer { token: self.ids.next(now), until: now.plus(Duration::from_secs(60)), room }
+    }
+
+    async fn accept(&self, count: usize) {
+        let groups: Vec<_> = (0..count).map(|_| vec![event(None)]).collect();
+        for outcome in self.store.accept(&groups, None, NOW.plus(DAY), NOW).await.unwrap() {
+            outcome.unwrap();
+        }
+    }
+
+    async fn claim(&self, now: UnixMs, total: usize, each: usize) -> Vec<LeasedDelivery> {
+        self.store.claim(&self.offer(now, total, each), now).await.unwrap().deliveries
+    }
+
+    fn result(&self, delivery: &LeasedDelivery, verdict: Verdict) -> AttemptResult {
+        AttemptResult {
+            delivery_id: delivery.id,
+            endpoint_id: delivery.destination.endpoint_id,
+            lease: delivery.lease,
+            window_started_at: delivery.window_started_at,
+            attempt: Attempt {
+                id: self.ids.next(NOW),
+                number: delivery.attempt_count + 1,
+                started_at: NOW,
+                duration_ms: 5,
+                response_status: Some(200),
+                failure_code: None,
+                failure_message: None,
+                response_body: Some(Bytes::from_static(b"\0\xff")),
+                address: Some("127.0.0.1:1".to_owned()),
+            },
+            verdict,
+        }
+    }
+
+    async fn statuses(&self, endpoint: EndpointId) -> Vec<(DeliveryStatus, Option<AbandonedReason>)> {
+        let page = Page { limit: 100, position: Position::First };
+        let filter = DeliveryFilter::OfEndpoint(endpoint, None);
+        let list = self.store.list_deliveries(&tenant(), &filter, &page).await.unwrap();
+        list.items.iter().map(|delivery| (delivery.status, delivery.abandoned_reason)).collect()
+    }
+}
+
+#[tokio::test]
+async fn claims_are_fair_and_leases_are_exclusive_until_they_end() {
+    let fixture = fixture().await;
+    let (one, two) = (fixture.endpoint().await, fixture.endpoint().await);
+    fixture.accept(10).await;
+    let first = fixture.claim(NOW, 100, 3).await;
+    for endpoint in [one, two] {
+        let share = first.iter().filter(|delivery| delivery.destination.endpoint_id == endpoint).count();
+        assert_eq!(share, 3, "each endpoint gets its share");
+    }
+    assert_eq!(fixture.claim(NOW, 5, 100).await.len(), 5, "the total bounds a claim");
+    assert_eq!(fixture.claim(NOW, 100, 100).await.len(), 9, "what is leased is not claimed again");
+    assert!(fixture.claim(NOW, 100, 100).await.is_empty());
+    let later = NOW.plus(Duration::from_secs(60));
+    assert_eq!(fixture.claim(later, 100, 100).await.len(), 20, "ended leases are due again");
+}
+
+#[tokio::test]
+async fn an_outcome_is_recorded_once_and_only_under_its_lease() {
+    let fixture = fixture().await;
+    let endpoint = fixture.endpoint().await;
+    fixture.accept(1).await;
+    let old = fixture.claim(NOW, 1, 1).await.remove(0);
+    let later = NOW.plus(Duration::from_secs(60));
+    let new = fixture.claim(later, 1, 1).await.remove(0);
+    let late = fixture.result(&old, Verdict::Succeeded);
+    assert_eq!(fixture.store.record(&[late], later).await.unwrap(), [Recorded::LeaseLost]);
+    let retry_at = later.plus(DAY);
+    let failed = fixture.result(&new, Verdict::RetryAt(retry_at));
+    assert_eq!(
+        fixture.store.record(std::slice::from_ref(&failed), later).await.unwrap(),
+        [Recorded::Written]
+    );
+    let repeated = fixture.store.record(&[failed], later).await.unwrap();
+    assert_eq!(repeated, [Recorded::Written], "what is stored already counts as written");
+    let claimed = fixture.store.claim(&fixture.offer(later, 1, 1), later).await.unwrap();
+    assert_eq!((claimed.deliveries.len(), claimed.next_due_at), (0, Some(retry_at)));
+    let again = fixture.claim(retry_at, 1, 1).await.remove(0);
+    assert_eq!((again.attempt_count, again.ladder_failures), (1, 1));
+    fixture.store.record(&[fixture.result(&again, Verdict::Succeeded)], retry_at).await.unwrap();
+    assert_eq!(fixture.statuses(endpoint).await, [(DeliveryStatus::Succeeded, None)]);
+    let attempts = fixture.store.attempts(new.id).await.unwrap();
+    assert_eq!(attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(attempts[0].response_body.as_deref(), Some(b"\0\xff".as_slice()));
+}
+
+#[tokio::test]
+async fn a_released_lease_is_due_at_once_and_a_late_release_frees_nobody_elses() {
+    let fixture = fixture().await;
+    fixture.endpoint().await;
+    fixture.accept(2).await;
+    let leased = fixture.claim(NOW, 2, 2).await;
+    fixture.store.release(&[(leased[0].id, leased[0].lease)]).await.unwrap();
+    let again = fixture.claim(NOW, 2, 2).await;
+    assert_eq!(again.iter().map(|delivery| delivery.id).collect::<Vec<_>>(), [leased[0].id]);
+    fixture.store.release(&[(again[0].id, leased[0].lease)]).await.unwrap();
+    assert!(fixture.claim(NOW, 2, 2).await.is_empty(), "a lease given back late frees nobody else's");
+}
+
+#[tokio::test]
+async fn settling_follows_the_endpoint_in_bounded_steps() {
+    let fixture = fixture().await;
+    let endpoint = fixture.endpoint().await;
+    fixture.accept(5).await;
+    let change = |status| EndpointChange { status: Some(status), ..EndpointChange::default() };
+    let disabled = change(EndpointStatus::Disabled);
+    fixture.store.update_endpoint(&tenant(), endpoint, &disabled, NOW).await.unwrap().unwrap();
+    assert!(fixture.claim(NOW, 100, 100).await.is_empty(), "a disabled endpoint is not claimed");
+    assert_eq!(fixture.store.unsettled_endpoints(10).await.unwrap(), [endpoint]);
+    let cut = NOW.minus(DAY);
+    assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 3, NOW).await.unwrap(), 3);
+    assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 3, NOW).await.unwrap(), 2);
+    assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 3, NOW).await.unwrap(), 0);
+    assert!(fixture.statuses(endpoint).await.iter().all(|(status, _)| *status == DeliveryStatus::Held));
+    let enabled = change(EndpointStatus::Enabled);
+    fixture.store.update_endpoint(&tenant(), endpoint, &enabled, NOW).await.unwrap().unwrap();
+    assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 100, NOW).await.unwrap(), 5);
+    assert_eq!(fixture.claim(NOW, 100, 100).await.len(), 5);
+    assert!(fixture.store.delete_endpoint(&tenant(), endpoint, NOW).await.unwrap());
+    assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 100, NOW).await.unwrap(), 5);
+    let expected = (DeliveryStatus::Abandoned, Some(AbandonedReason::EndpointDeleted));
+    assert!(fixture.statuses(endpoint).await.iter().all(|found| *found == expected));
+    assert!(fixture.store.unsettled_endpoints(10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn groups_are_accepted_whole_or_not_at_all() {
+    let fixture = fixture().await;
+    let other = NewEvent { created: Some(1), ..event(Some("a")) };
+    let groups = [vec![event(Some("a"))], vec![event(None), other], vec![event(Some("a"))]];
+    let outcomes = fixture.store.accept(&groups, None, NOW.plus(DAY), NOW).await.unwrap();
+    assert_eq!(outcomes[1].as_ref().unwrap_err().index, 1);
+    let (first, replay) = (&outcomes[0].as_ref().unwrap()[0], &outcomes[2].as_ref().unwrap()[0]);
+    assert!(!first.replayed && replay.replayed);
+    assert_eq!((first.event.id, &first.event.body), (replay.event.id, &replay.event.body));
+    let page = Page { limit: 100, position: Position::First };
+    let events = fixture.store.list_events(&tenant(), &EventFilter::default(), &page).await.unwrap();
+    assert_eq!(events.items.len(), 1);
+}
+
+#[tokio::test]
+async fn pruning_removes_what_is_old_and_closed_in_bounded_steps() {
+    let fixture = fixture().await;
+    let endpoint = fixture.endpoint().await;
+    fixture.accept(4).await;
+    let leased = fixture.claim(NOW, 3, 3).await;
+    let results: Vec<_> =
+        leased.iter().map(|delivery| fixture.result(delivery, Verdict::Succeeded)).collect();
+    fixture.store.record(&results, NOW).await.unwrap();
+    let later = NOW.plus(DAY);
+    assert_eq!(fixture.store.prune_events(NOW, 10).await.unwrap(), 0, "nothing is older");
+    assert_eq!(fixture.store.prune_events(later, 2).await.unwrap(), 2);
+    assert_eq!(fixture.store.prune_events(later, 2).await.unwrap(), 1);
+    assert_eq!(fixture.store.prune_events(later, 2).await.unwrap(), 0, "an open delivery keeps its event");
+    assert_eq!(fixture.statuses(endpoint).await, [(DeliveryStatus::Pending, None)]);
+    assert!(fixture.store.attempts(leased[0].id).await.unwrap().is_empty());
+    assert_eq!(fixture.store.expire_idempotency_keys(10, later).await.unwrap(), 0);
+    assert!(fixture.store.delete_endpoint(&tenant(), endpoint, NOW).await.unwrap());
+    assert_eq!(fixture.store.purge_deleted_endpoints(10).await.unwrap(), 0, "a delivery still refers to it");
+    fixture.store.settle_endpoint(endpoint, NOW, 10, NOW).await.unwrap();
+    fixture.store.prune_events(later, 10).await.unwrap();
+    assert_eq!(fixture.store.purge_deleted_endpoints(10).await.unwrap(), 1);
+}
