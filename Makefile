@@ -18,5 +18,5 @@ bench:
 # The crash harness at length, on both engines. K_WEBHOOKS_CRASH_SEED repeats a run.
 crash:
 	tests/install-engines
-	K_WEBHOOKS_CRASH_EVENTS=$${K_WEBHOOKS_CRASH_EVENTS:-20000} K_WEBHOOKS_CRASH_KILLS=$${K_WEBHOOKS_CRASH_KILLS:-20} \
+	K_WEBHOOKS_CRASH_EVENTS=$${K_WEBHOOKS_CRASH_EVENTS:-20000} K_WEBHOOKS_CRASH_KILLS=$${K_WEBHOOKS_CRASH_KILLS:-30} \
 		cargo test --locked --test it -- nothing_accepted_is_lost --nocapture --test-threads 1

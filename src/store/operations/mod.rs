@@ -5,9 +5,16 @@
 //! type that is bound or read, would have to be repeated on every function here.
 
 mod accept;
+mod endpoints;
 mod queue;
 
+use std::fmt::Display;
+
 use async_trait::async_trait;
+use sqlx::{
+    FromRow,
+    query::{Query, QueryAs},
+};
 
 use super::{Database, Engine, Write, batches};
 use crate::{
@@ -21,10 +28,8 @@ use crate::{
     store::{
         Accepted, ApiKey, Claimed, DeliveryFilter, EndpointChange, EventFilter, IdempotencyConflict,
         KeyOwner, LeaseOffer, Listen, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page, Paged,
-        Recorded, Result, Store,
-        rows::{
-            ApiKeyRow, AttemptRow, Bounds, DeliveryRow, EndpointRow, EventRow, read, write_enabled_events,
-        },
+        Recorded, Result, Store, StoreError,
+        rows::{ApiKeyRow, AttemptRow, Bounds, DeliveryRow, EndpointRow, EventRow, read},
         sql,
     },
 };
@@ -41,11 +46,59 @@ macro_rules! query_scalar {
         sqlx::query_scalar::<Database, $value>($text)$(.bind($argument))*
     };
 }
-use {query, query_as};
+use {query, query_as, query_scalar};
 
 /// How many rows a statement changed; limits keep it far below what the type holds.
 fn affected(result: &<Database as sqlx::Database>::QueryResult) -> u32 {
     u32::try_from(result.rows_affected()).unwrap_or(u32::MAX)
+}
+
+type Row = <Database as sqlx::Database>::Row;
+type Arguments = <Database as sqlx::Database>::Arguments;
+
+impl Engine {
+    /// The row of a query that finds at most one.
+    async fn find<'q, R, T>(
+        &self,
+        query: impl Fn() -> QueryAs<'q, Database, R, Arguments> + Send + Sync,
+    ) -> Result<Option<T>>
+    where
+        R: for<'r> FromRow<'r, Row> + Send + Unpin,
+        T: TryFrom<R, Error = StoreError>,
+    {
+        let find = || async { Ok(query().fetch_optional(&mut *self.read().await?).await?) };
+        self.run(find).await?.map(TryInto::try_into).transpose()
+    }
+
+    /// A page of a list.
+    async fn list<'q, I, R, T>(
+        &self,
+        page: &Page<I>,
+        query: impl Fn(&Bounds) -> QueryAs<'q, Database, R, Arguments> + Send + Sync,
+    ) -> Result<Paged<T>>
+    where
+        I: Display + Sync,
+        R: for<'r> FromRow<'r, Row> + Send + Unpin,
+        T: TryFrom<R, Error = StoreError>,
+    {
+        let bounds = Bounds::of(page);
+        let rows = || async { Ok(query(&bounds).fetch_all(&mut *self.read().await?).await?) };
+        bounds.page(self.run(rows).await?)
+    }
+
+    /// A transaction of one statement; answers how many rows it changed.
+    async fn change<'q>(
+        &self,
+        query: impl Fn() -> Query<'q, Database, Arguments> + Send + Sync,
+    ) -> Result<u32> {
+        let change = || async {
+            let mut write = self.write().await?;
+            let changed = affected(&query().execute(&mut *write).await?);
+            write.commit().await?;
+            Ok(changed)
+        };
+        self.run(change).await
+    }
 }
 
 async fn insert_api_key(write: &mut Write, key: &NewApiKey, now: UnixMs) -> Result<ApiKey> {
@@ -66,15 +119,6 @@ async fn insert_api_key(write: &mut Write, key: &NewApiKey, now: UnixMs) -> Resu
         now.0,
     );
     row.fetch_one(&mut **write).await?.try_into()
-}
-
-async fn insert_secret(write: &mut Write, endpoint: &str, secret: &NewSecret, now: UnixMs) -> Result<()> {
-    let NewSecret { id, sealed } = secret;
-    let (key_id, ciphertext) = (sealed.key_id.as_str(), sealed.ciphertext.as_slice());
-    query!(sql::INSERT_SECRET, id.to_string(), endpoint, key_id, ciphertext, now.0)
-        .execute(&mut **write)
-        .await?;
-    Ok(())
 }
 
 #[async_trait]
@@ -107,12 +151,8 @@ impl Store for Engine {
     }
 
     async fn put_setting(&self, name: &str, value: &str) -> Result<()> {
-        self.run(|| async {
-            let mut write = self.write().await?;
-            query!(sql::PUT_SETTING, name, value).execute(&mut *write).await?;
-            Ok(write.commit().await?)
-        })
-        .await
+        self.change(|| query!(sql::PUT_SETTING, name, value)).await?;
+        Ok(())
     }
 
     async fn setting(&self, name: &str) -> Result<Option<String>> {
@@ -134,12 +174,7 @@ impl Store for Engine {
     }
 
     async fn find_api_key(&self, secret_hash: &[u8; 32], now: UnixMs) -> Result<Option<ApiKey>> {
-        self.run(|| async {
-            let row = query_as!(ApiKeyRow, sql::FIND_API_KEY, secret_hash.as_slice(), now.0);
-            let row = row.fetch_optional(&mut *self.read().await?).await?;
-            row.map(TryInto::try_into).transpose()
-        })
-        .await
+        self.find(|| query_as!(ApiKeyRow, sql::FIND_API_KEY, secret_hash.as_slice(), now.0)).await
     }
 
     async fn list_api_keys(
@@ -148,15 +183,11 @@ impl Store for Engine {
         page: &Page<KeyId>,
         now: UnixMs,
     ) -> Result<Paged<ApiKey>> {
-        self.run(|| async {
-            let bounds = Bounds::of(page);
-            let list = if merchant.is_some() { &sql::LIST_API_KEYS_OF_MERCHANT } else { &sql::LIST_API_KEYS };
-            let mut rows =
-                query_as!(ApiKeyRow, list.text(bounds.newest_first), &bounds.cursor, bounds.rows, now.0);
-            if let Some(merchant) = merchant {
-                rows = rows.bind(merchant);
-            }
-            bounds.page(rows.fetch_all(&mut *self.read().await?).await?)
+        let list = if merchant.is_some() { &sql::LIST_API_KEYS_OF_MERCHANT } else { &sql::LIST_API_KEYS };
+        self.list(page, |bounds| {
+            let text = list.text(bounds.newest_first);
+            let rows = query_as!(ApiKeyRow, text, bounds.cursor.clone(), bounds.rows, now.0);
+            if let Some(merchant) = merchant { rows.bind(merchant) } else { rows }
         })
         .await
     }
@@ -193,13 +224,7 @@ impl Store for Engine {
     }
 
     async fn revoke_api_key(&self, merchant: Option<&str>, id: KeyId) -> Result<bool> {
-        self.run(|| async {
-            let mut write = self.write().await?;
-            let result = query!(sql::REVOKE_API_KEY, id.to_string(), merchant).execute(&mut *write).await?;
-            write.commit().await?;
-            Ok(affected(&result) == 1)
-        })
-        .await
+        Ok(self.change(|| query!(sql::REVOKE_API_KEY, id.to_string(), merchant)).await? == 1)
     }
 
     async fn insert_endpoint(
@@ -208,57 +233,19 @@ impl Store for Engine {
         limit: usize,
         now: UnixMs,
     ) -> Result<Option<Endpoint>> {
-        self.run(|| async {
-            let (merchant, livemode) = (endpoint.tenant.merchant_id.as_str(), endpoint.tenant.livemode);
-            let mut write = self.write().await?;
-            batches::lock_tenant(&mut write, &endpoint.tenant).await?;
-            let count: i64 =
-                query_scalar!(i64, sql::COUNT_ENDPOINTS, merchant, livemode).fetch_one(&mut *write).await?;
-            if usize::try_from(count).unwrap_or(usize::MAX) >= limit {
-                return Ok(None);
-            }
-            let id = endpoint.id.to_string();
-            let row = query_as!(
-                EndpointRow,
-                sql::INSERT_ENDPOINT,
-                &id,
-                merchant,
-                livemode,
-                endpoint.url.as_str(),
-                write_enabled_events(&endpoint.enabled_events),
-                endpoint.description.as_deref(),
-                now.0,
-            );
-            let kept = row.fetch_one(&mut *write).await?.try_into()?;
-            insert_secret(&mut write, &id, &endpoint.secret, now).await?;
-            write.commit().await?;
-            Ok(Some(kept))
-        })
-        .await
+        self.run(|| self.register(endpoint, limit, now)).await
     }
 
     async fn endpoint(&self, tenant: &Tenant, id: EndpointId) -> Result<Option<Endpoint>> {
-        self.run(|| async {
-            let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
-            let row = query_as!(EndpointRow, sql::ENDPOINT, id.to_string(), merchant, livemode);
-            let row = row.fetch_optional(&mut *self.read().await?).await?;
-            row.map(TryInto::try_into).transpose()
-        })
-        .await
+        let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
+        self.find(|| query_as!(EndpointRow, sql::ENDPOINT, id.to_string(), merchant, livemode)).await
     }
 
     async fn list_endpoints(&self, tenant: &Tenant, page: &Page<EndpointId>) -> Result<Paged<Endpoint>> {
-        self.run(|| async {
-            let bounds = Bounds::of(page);
-            let rows = query_as!(
-                EndpointRow,
-                sql::LIST_ENDPOINTS.text(bounds.newest_first),
-                &bounds.cursor,
-                bounds.rows,
-                tenant.merchant_id.as_str(),
-                tenant.livemode,
-            );
-            bounds.page(rows.fetch_all(&mut *self.read().await?).await?)
+        let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
+        self.list(page, |bounds| {
+            let text = sql::LIST_ENDPOINTS.text(bounds.newest_first);
+            query_as!(EndpointRow, text, bounds.cursor.clone(), bounds.rows, merchant, livemode)
         })
         .await
     }
@@ -270,43 +257,11 @@ impl Store for Engine {
         change: &EndpointChange,
         now: UnixMs,
     ) -> Result<Option<Endpoint>> {
-        self.run(|| async {
-            let row = query_as!(
-                EndpointRow,
-                sql::UPDATE_ENDPOINT,
-                id.to_string(),
-                tenant.merchant_id.as_str(),
-                tenant.livemode,
-                change.url.as_deref(),
-                change.enabled_events.as_ref().map(write_enabled_events),
-                change.description.is_some(),
-                change.description.as_ref().and_then(Option::as_deref),
-                change.status.map(crate::endpoint::EndpointStatus::as_str),
-                now.0,
-            );
-            let mut write = self.write().await?;
-            let row = row.fetch_optional(&mut *write).await?;
-            write.commit().await?;
-            row.map(TryInto::try_into).transpose()
-        })
-        .await
+        self.run(|| self.change_endpoint(tenant, id, change, now)).await
     }
 
     async fn delete_endpoint(&self, tenant: &Tenant, id: EndpointId, now: UnixMs) -> Result<bool> {
-        self.run(|| async {
-            let (id, merchant) = (id.to_string(), tenant.merchant_id.as_str());
-            let mut write = self.write().await?;
-            let deleted = query!(sql::DELETE_ENDPOINT, &id, merchant, tenant.livemode, now.0)
-                .execute(&mut *write)
-                .await?;
-            if affected(&deleted) == 0 {
-                return Ok(false);
-            }
-            query!(sql::DELETE_SECRETS, &id).execute(&mut *write).await?;
-            write.commit().await?;
-            Ok(true)
-        })
-        .await
+        self.run(|| self.remove_endpoint(tenant, id, now)).await
     }
 
     async fn rotate_secret(
@@ -317,17 +272,7 @@ impl Store for Engine {
         previous_end_at: UnixMs,
         now: UnixMs,
     ) -> Result<Option<Endpoint>> {
-        self.run(|| async {
-            let (id, merchant) = (id.to_string(), tenant.merchant_id.as_str());
-            let mut write = self.write().await?;
-            let row = query_as!(EndpointRow, sql::TOUCH_ENDPOINT, &id, merchant, tenant.livemode, now.0);
-            let Some(row) = row.fetch_optional(&mut *write).await? else { return Ok(None) };
-            query!(sql::END_SECRETS, &id, previous_end_at.0).execute(&mut *write).await?;
-            insert_secret(&mut write, &id, secret, now).await?;
-            write.commit().await?;
-            Ok(Some(row.try_into()?))
-        })
-        .await
+        self.run(|| self.add_secret(tenant, id, secret, previous_end_at, now)).await
     }
 
     async fn settle_endpoint(
@@ -360,13 +305,8 @@ impl Store for Engine {
     }
 
     async fn event(&self, tenant: &Tenant, id: EventId) -> Result<Option<Event>> {
-        self.run(|| async {
-            let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
-            let row = query_as!(EventRow, sql::EVENT, id.to_string(), merchant, livemode);
-            let row = row.fetch_optional(&mut *self.read().await?).await?;
-            row.map(TryInto::try_into).transpose()
-        })
-        .await
+        let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
+        self.find(|| query_as!(EventRow, sql::EVENT, id.to_string(), merchant, livemode)).await
     }
 
     async fn list_events(
@@ -375,12 +315,11 @@ impl Store for Engine {
         filter: &EventFilter,
         page: &Page<EventId>,
     ) -> Result<Paged<Event>> {
-        self.run(|| async {
-            let bounds = Bounds::of(page);
-            let rows = query_as!(
+        self.list(page, |bounds| {
+            query_as!(
                 EventRow,
                 sql::LIST_EVENTS.text(bounds.newest_first),
-                &bounds.cursor,
+                bounds.cursor.clone(),
                 bounds.rows,
                 tenant.merchant_id.as_str(),
                 tenant.livemode,
@@ -388,20 +327,14 @@ impl Store for Engine {
                 filter.created_from.map(|at| at.0),
                 filter.created_to.map(|at| at.0),
                 filter.delivery_status.map(crate::delivery::DeliveryStatus::as_str),
-            );
-            bounds.page(rows.fetch_all(&mut *self.read().await?).await?)
+            )
         })
         .await
     }
 
     async fn delivery(&self, tenant: &Tenant, id: DeliveryId) -> Result<Option<Delivery>> {
-        self.run(|| async {
-            let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
-            let row = query_as!(DeliveryRow, sql::DELIVERY, id.to_string(), merchant, livemode);
-            let row = row.fetch_optional(&mut *self.read().await?).await?;
-            row.map(TryInto::try_into).transpose()
-        })
-        .await
+        let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
+        self.find(|| query_as!(DeliveryRow, sql::DELIVERY, id.to_string(), merchant, livemode)).await
     }
 
     async fn list_deliveries(
@@ -410,25 +343,23 @@ impl Store for Engine {
         filter: &DeliveryFilter,
         page: &Page<DeliveryId>,
     ) -> Result<Paged<Delivery>> {
-        self.run(|| async {
-            let bounds = Bounds::of(page);
-            let (list, parent, status) = match filter {
-                DeliveryFilter::OfEvent(id) => (&sql::LIST_DELIVERIES_OF_EVENT, id.to_string(), None),
-                DeliveryFilter::OfEndpoint(id, status) => {
-                    (&sql::LIST_DELIVERIES_OF_ENDPOINT, id.to_string(), *status)
-                }
-            };
-            let rows = query_as!(
+        let (list, parent, status) = match filter {
+            DeliveryFilter::OfEvent(id) => (&sql::LIST_DELIVERIES_OF_EVENT, id.to_string(), None),
+            DeliveryFilter::OfEndpoint(id, status) => {
+                (&sql::LIST_DELIVERIES_OF_ENDPOINT, id.to_string(), *status)
+            }
+        };
+        self.list(page, |bounds| {
+            query_as!(
                 DeliveryRow,
                 list.text(bounds.newest_first),
-                &bounds.cursor,
+                bounds.cursor.clone(),
                 bounds.rows,
                 tenant.merchant_id.as_str(),
                 tenant.livemode,
-                parent,
+                parent.clone(),
                 status.map(crate::delivery::DeliveryStatus::as_str),
-            );
-            bounds.page(rows.fetch_all(&mut *self.read().await?).await?)
+            )
         })
         .await
     }
@@ -510,22 +441,12 @@ impl Store for Engine {
     }
 
     async fn take_upkeep_turn(&self, name: &str, until: UnixMs, now: UnixMs) -> Result<bool> {
-        self.run(|| async {
-            let mut write = self.write().await?;
-            let taken = query!(sql::TAKE_UPKEEP_TURN, name, until.0, now.0).execute(&mut *write).await?;
-            write.commit().await?;
-            Ok(affected(&taken) == 1)
-        })
-        .await
+        Ok(self.change(|| query!(sql::TAKE_UPKEEP_TURN, name, until.0, now.0)).await? == 1)
     }
 
     async fn end_upkeep_turn(&self, name: &str, free_at: UnixMs) -> Result<()> {
-        self.run(|| async {
-            let mut write = self.write().await?;
-            query!(sql::END_UPKEEP_TURN, name, free_at.0).execute(&mut *write).await?;
-            Ok(write.commit().await?)
-        })
-        .await
+        self.change(|| query!(sql::END_UPKEEP_TURN, name, free_at.0)).await?;
+        Ok(())
     }
 
     async fn prune_events(&self, before: UnixMs, limit: u32) -> Result<u32> {
@@ -533,14 +454,7 @@ impl Store for Engine {
     }
 
     async fn expire_idempotency_keys(&self, limit: u32, now: UnixMs) -> Result<u32> {
-        self.run(|| async {
-            let mut write = self.write().await?;
-            let expired = query!(sql::EXPIRE_IDEMPOTENCY_KEYS, now.0, i64::from(limit));
-            let expired = expired.execute(&mut *write).await?;
-            write.commit().await?;
-            Ok(affected(&expired))
-        })
-        .await
+        self.change(|| query!(sql::EXPIRE_IDEMPOTENCY_KEYS, now.0, i64::from(limit))).await
     }
 
     async fn expire_secrets(&self, limit: u32, now: UnixMs) -> Result<u32> {
@@ -557,23 +471,10 @@ impl Store for Engine {
     }
 
     async fn abandon_held(&self, window_cut: UnixMs, limit: u32) -> Result<u32> {
-        self.run(|| async {
-            let mut write = self.write().await?;
-            let abandoned = query!(sql::ABANDON_HELD, window_cut.0, i64::from(limit));
-            let abandoned = abandoned.execute(&mut *write).await?;
-            write.commit().await?;
-            Ok(affected(&abandoned))
-        })
-        .await
+        self.change(|| query!(sql::ABANDON_HELD, window_cut.0, i64::from(limit))).await
     }
 
     async fn purge_deleted_endpoints(&self, limit: u32) -> Result<u32> {
-        self.run(|| async {
-            let mut write = self.write().await?;
-            let purged = query!(sql::PURGE_DELETED_ENDPOINTS, i64::from(limit)).execute(&mut *write).await?;
-            write.commit().await?;
-            Ok(affected(&purged))
-        })
-        .await
+        self.change(|| query!(sql::PURGE_DELETED_ENDPOINTS, i64::from(limit))).await
     }
 }

@@ -1,5 +1,4 @@
-//! The queue: claiming due deliveries fairly, recording what came of them, having them follow their endpoint, and pruning
-//! what is old.
+//! The queue: claiming due deliveries fairly, recording what came of them, and pruning what is old.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Database, Engine, Write, affected, batches, query, query_as, reached};
+use super::{Database, Engine, Write, batches, query, query_as, reached};
 use crate::{
     clock::UnixMs,
     delivery::{AbandonedReason, AttemptResult, LeasedDelivery, Standing, Verdict},
@@ -130,40 +129,6 @@ impl Engine {
         write.commit().await?;
         reached(KillPoint::RecordAfterCommit);
         Ok(recorded)
-    }
-
-    pub(super) async fn settle(
-        &self,
-        id: EndpointId,
-        window_cut: UnixMs,
-        limit: u32,
-        now: UnixMs,
-    ) -> Result<u32> {
-        let id = id.to_string();
-        let mut write = self.write().await?;
-        let state = batches::endpoint_state(&mut write, &id).await?;
-        let Some((status, deleted_at)) = state else { return Ok(0) };
-        let most = i64::from(limit);
-        let changed = match (status.as_str(), deleted_at) {
-            (_, Some(_)) => {
-                let held = query!(sql::ABANDON_HELD_DELETED, &id, most).execute(&mut *write).await?;
-                let left = i64::from(limit - affected(&held));
-                let pending = query!(sql::ABANDON_PENDING_DELETED, &id, left).execute(&mut *write).await?;
-                affected(&held) + affected(&pending)
-            }
-            ("enabled", None) => {
-                let late = query!(sql::ABANDON_HELD_OF_ENDPOINT, &id, most, window_cut.0);
-                let late = affected(&late.execute(&mut *write).await?);
-                let left = i64::from(limit - late);
-                let free =
-                    query!(sql::FREE_HELD, &id, left, now.0, window_cut.0).execute(&mut *write).await?;
-                late + affected(&free)
-            }
-            _ => affected(&query!(sql::HOLD_PENDING, &id, most).execute(&mut *write).await?),
-        };
-        write.commit().await?;
-        reached(KillPoint::SettleAfterCommit);
-        Ok(changed)
     }
 
     pub(super) async fn prune(&self, before: UnixMs, limit: u32) -> Result<u32> {

@@ -110,6 +110,8 @@ async fn migrate(options: PgConnectOptions) -> Result<()> {
         let refused = |error: sqlx::Error| setup("migrate", &error);
         let mut migrator = sqlx::migrate!("migrations/postgres");
         migrator.set_locking(false);
+        // Migrations expand first and contract later, so this version runs on tables of the next.
+        migrator.set_ignore_missing(true);
         let mut transaction = connection.begin().await.map_err(refused)?;
         // Through a pooler, an earlier transaction may have left its prepared statements in the server's session.
         transaction.execute("DEALLOCATE ALL; SET LOCAL statement_timeout = 0").await.map_err(refused)?;

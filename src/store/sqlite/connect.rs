@@ -57,7 +57,10 @@ impl SqliteStore {
         };
         let cannot_open = |error| StoreError::Setup(format!("cannot open {}: {error}", path.display()));
         let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(cannot_open)?;
-        let migrated = sqlx::migrate!("migrations/sqlite").run(&writer).await;
+        let mut migrator = sqlx::migrate!("migrations/sqlite");
+        // Migrations expand first and contract later, so this version runs on tables of the next.
+        migrator.set_ignore_missing(true);
+        let migrated = migrator.run(&writer).await;
         migrated.map_err(|error| StoreError::Setup(format!("cannot migrate {}: {error}", path.display())))?;
         let readers = pool()
             .max_connections(READERS)

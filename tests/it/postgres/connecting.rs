@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
+use tokio::process::Command;
 
 use super::suite::database;
 use crate::support::{
-    charge,
+    Caller, charge,
     engine::Database,
     id,
     pgbouncer::PgBouncer,
     postgres::{Cluster, hand_over},
-    process::Process,
+    process::{PROGRAM, Process},
     receiver::{Act, Receiver},
 };
 
@@ -125,4 +126,26 @@ async fn a_server_that_is_not_there_stops_the_start_with_one_line_and_no_passwor
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.starts_with("k-webhooks: cannot connect to the database at 127.0.0.1:1: "), "{message}");
     assert!(message.lines().count() == 1 && !message.contains("sesame"), "{message}");
+}
+
+#[tokio::test]
+async fn the_commands_beside_serve_work_on_the_same_database() {
+    let database = database().await;
+    let run = async |arguments: &[&str]| {
+        let output = Command::new(PROGRAM)
+            .args(arguments)
+            .args(["--config", "/dev/null"])
+            .env("K_WEBHOOKS__DATABASE__URL", &database.url)
+            .output()
+            .await
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(run(&["migrate"]).await, "The database is up to date.\n");
+    let made = run(&["keys", "create", "--merchant", "m_1", "--mode", "test"]).await;
+    let key = made.lines().next().unwrap().split_once(' ').unwrap().1;
+    let process = Process::start(database.serve()).await;
+    Caller::new(process.public, key).get("/v1/webhook_endpoints").await.expect(200);
+    assert!(run(&["keys", "list"]).await.contains("merchant m_1 test"));
 }

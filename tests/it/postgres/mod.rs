@@ -5,6 +5,7 @@ mod suite;
 
 mod connecting;
 mod faults;
+mod races;
 mod replicas;
 
 use crate::support::engine::Postgres as Engine;

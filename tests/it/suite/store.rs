@@ -26,13 +26,13 @@ const DAY: Duration = Duration::from_secs(86_400);
 struct Fixture {
     store: Arc<dyn Store>,
     ids: Arc<IdSource>,
-    _database: Database,
+    database: Database,
 }
 
 async fn fixture() -> Fixture {
     let database = database().await;
     let ids = Arc::new(IdSource::new(Entropy::os()));
-    Fixture { store: database.open(Arc::clone(&ids)).await, ids, _database: database }
+    Fixture { store: database.open(Arc::clone(&ids)).await, ids, database }
 }
 
 fn tenant() -> Tenant {
@@ -231,4 +231,45 @@ async fn pruning_removes_what_is_old_and_closed_in_bounded_steps() {
     fixture.store.settle_endpoint(endpoint, NOW, 10, NOW).await.unwrap();
     fixture.store.prune_events(later, 10).await.unwrap();
     assert_eq!(fixture.store.purge_deleted_endpoints(10).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn one_process_at_a_time_has_a_turn_at_the_upkeep() {
+    let store = fixture().await.store;
+    let (until, rest) = (NOW.plus(Duration::from_secs(120)), NOW.plus(Duration::from_secs(30)));
+    assert!(store.take_upkeep_turn("sweep", until, NOW).await.unwrap());
+    assert!(!store.take_upkeep_turn("sweep", until, NOW).await.unwrap(), "it is taken");
+    assert!(store.take_upkeep_turn("prune", until, NOW).await.unwrap(), "another part is not");
+    store.end_upkeep_turn("sweep", rest).await.unwrap();
+    assert!(!store.take_upkeep_turn("sweep", until, NOW).await.unwrap(), "not twice in one round");
+    assert!(store.take_upkeep_turn("sweep", until, rest).await.unwrap());
+    let later = until.plus(Duration::from_secs(120));
+    assert!(store.take_upkeep_turn("prune", later, until).await.unwrap(), "a turn that was never ended");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_switched_off_while_events_are_accepted_leaves_none_of_them_due() {
+    let fixture = fixture().await;
+    let endpoint = fixture.endpoint().await;
+    for status in [EndpointStatus::Disabled, EndpointStatus::Enabled].repeat(10) {
+        let change = EndpointChange { status: Some(status), ..EndpointChange::default() };
+        let switch = async {
+            fixture.store.update_endpoint(&tenant(), endpoint, &change, NOW).await.unwrap().unwrap();
+            fixture.store.settle_endpoint(endpoint, NOW.minus(DAY), 1000, NOW).await.unwrap();
+        };
+        tokio::join!(fixture.accept(5), switch, fixture.accept(5));
+        assert!(fixture.store.unsettled_endpoints(10).await.unwrap().is_empty(), "{status:?}");
+    }
+    assert_eq!(fixture.statuses(endpoint).await.len(), 100);
+}
+
+#[tokio::test]
+async fn a_database_that_a_later_version_has_migrated_is_still_served() {
+    let fixture = fixture().await;
+    fixture.store.close().await;
+    let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 SELECT 9999, 'of a later version', success, checksum, 0 FROM _sqlx_migrations LIMIT 1";
+    fixture.database.execute(later).await;
+    let again = fixture.database.open(Arc::clone(&fixture.ids)).await;
+    assert!(again.list_endpoints(&tenant(), &Page { limit: 1, position: Position::First }).await.is_ok());
 }

@@ -83,6 +83,11 @@ impl Database {
         }
     }
 
+    /// Runs a statement.
+    pub(crate) async fn execute(&self, statement: &'static str) {
+        self.rows(statement).await;
+    }
+
     /// The rows of a query, whose columns must be texts or counts.
     pub(crate) async fn rows(&self, query: &'static str) -> Vec<Vec<String>> {
         macro_rules! rows {

@@ -1,0 +1,149 @@
+//! Endpoints: registering and changing them, and having their deliveries follow.
+
+use super::{Database, Engine, Write, affected, batches, query, query_as, query_scalar, reached};
+use crate::{
+    clock::UnixMs,
+    endpoint::{Endpoint, EndpointStatus},
+    id::EndpointId,
+    kill_point::KillPoint,
+    merchant::Tenant,
+    store::{
+        EndpointChange, NewEndpoint, NewSecret, Result,
+        rows::{EndpointRow, write_enabled_events},
+        sql,
+    },
+};
+
+impl Engine {
+    pub(super) async fn register(
+        &self,
+        endpoint: &NewEndpoint,
+        limit: usize,
+        now: UnixMs,
+    ) -> Result<Option<Endpoint>> {
+        let (merchant, livemode) = (endpoint.tenant.merchant_id.as_str(), endpoint.tenant.livemode);
+        let mut write = self.write().await?;
+        batches::lock_tenant(&mut write, &endpoint.tenant).await?;
+        let count: i64 =
+            query_scalar!(i64, sql::COUNT_ENDPOINTS, merchant, livemode).fetch_one(&mut *write).await?;
+        if usize::try_from(count).unwrap_or(usize::MAX) >= limit {
+            return Ok(None);
+        }
+        let id = endpoint.id.to_string();
+        let row = query_as!(
+            EndpointRow,
+            sql::INSERT_ENDPOINT,
+            &id,
+            merchant,
+            livemode,
+            endpoint.url.as_str(),
+            write_enabled_events(&endpoint.enabled_events),
+            endpoint.description.as_deref(),
+            now.0,
+        );
+        let kept = row.fetch_one(&mut *write).await?.try_into()?;
+        insert_secret(&mut write, &id, &endpoint.secret, now).await?;
+        write.commit().await?;
+        Ok(Some(kept))
+    }
+
+    pub(super) async fn change_endpoint(
+        &self,
+        tenant: &Tenant,
+        id: EndpointId,
+        change: &EndpointChange,
+        now: UnixMs,
+    ) -> Result<Option<Endpoint>> {
+        let row = query_as!(
+            EndpointRow,
+            sql::UPDATE_ENDPOINT,
+            id.to_string(),
+            tenant.merchant_id.as_str(),
+            tenant.livemode,
+            change.url.as_deref(),
+            change.enabled_events.as_ref().map(write_enabled_events),
+            change.description.is_some(),
+            change.description.as_ref().and_then(Option::as_deref),
+            change.status.map(EndpointStatus::as_str),
+            now.0,
+        );
+        let mut write = self.write().await?;
+        let row = row.fetch_optional(&mut *write).await?;
+        write.commit().await?;
+        row.map(TryInto::try_into).transpose()
+    }
+
+    pub(super) async fn remove_endpoint(&self, tenant: &Tenant, id: EndpointId, now: UnixMs) -> Result<bool> {
+        let (id, merchant) = (id.to_string(), tenant.merchant_id.as_str());
+        let mut write = self.write().await?;
+        let deleted =
+            query!(sql::DELETE_ENDPOINT, &id, merchant, tenant.livemode, now.0).execute(&mut *write).await?;
+        if affected(&deleted) == 0 {
+            return Ok(false);
+        }
+        query!(sql::DELETE_SECRETS, &id).execute(&mut *write).await?;
+        write.commit().await?;
+        Ok(true)
+    }
+
+    pub(super) async fn add_secret(
+        &self,
+        tenant: &Tenant,
+        id: EndpointId,
+        secret: &NewSecret,
+        previous_end_at: UnixMs,
+        now: UnixMs,
+    ) -> Result<Option<Endpoint>> {
+        let (id, merchant) = (id.to_string(), tenant.merchant_id.as_str());
+        let mut write = self.write().await?;
+        let row = query_as!(EndpointRow, sql::TOUCH_ENDPOINT, &id, merchant, tenant.livemode, now.0);
+        let Some(row) = row.fetch_optional(&mut *write).await? else { return Ok(None) };
+        query!(sql::END_SECRETS, &id, previous_end_at.0).execute(&mut *write).await?;
+        insert_secret(&mut write, &id, secret, now).await?;
+        write.commit().await?;
+        Ok(Some(row.try_into()?))
+    }
+
+    pub(super) async fn settle(
+        &self,
+        id: EndpointId,
+        window_cut: UnixMs,
+        limit: u32,
+        now: UnixMs,
+    ) -> Result<u32> {
+        let id = id.to_string();
+        let mut write = self.write().await?;
+        let state = batches::endpoint_state(&mut write, &id).await?;
+        let Some((status, deleted_at)) = state else { return Ok(0) };
+        let most = i64::from(limit);
+        let changed = match (status.as_str(), deleted_at) {
+            (_, Some(_)) => {
+                let held = query!(sql::ABANDON_HELD_DELETED, &id, most).execute(&mut *write).await?;
+                let left = i64::from(limit - affected(&held));
+                let pending = query!(sql::ABANDON_PENDING_DELETED, &id, left).execute(&mut *write).await?;
+                affected(&held) + affected(&pending)
+            }
+            ("enabled", None) => {
+                let late = query!(sql::ABANDON_HELD_OF_ENDPOINT, &id, most, window_cut.0);
+                let late = affected(&late.execute(&mut *write).await?);
+                let left = i64::from(limit - late);
+                let free =
+                    query!(sql::FREE_HELD, &id, left, now.0, window_cut.0).execute(&mut *write).await?;
+                late + affected(&free)
+            }
+            _ => affected(&query!(sql::HOLD_PENDING, &id, most).execute(&mut *write).await?),
+        };
+        write.commit().await?;
+        reached(KillPoint::SettleAfterCommit);
+        Ok(changed)
+    }
+}
+
+async fn insert_secret(write: &mut Write, endpoint: &str, secret: &NewSecret, now: UnixMs) -> Result<()> {
+    let NewSecret { id, sealed } = secret;
+    let (key_id, ciphertext) = (sealed.key_id.as_str(), sealed.ciphertext.as_slice());
+    query!(sql::INSERT_SECRET, id.to_string(), endpoint, key_id, ciphertext, now.0)
+        .execute(&mut **write)
+        .await?;
+    Ok(())
+}
