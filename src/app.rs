@@ -149,8 +149,13 @@ impl App {
         let (news_sender, news) = mpsc::unbounded_channel();
         let (dispatcher, recorder) =
             Dispatcher::new(Arc::clone(&store), clock.clone(), ids, attempter, limits, news_sender);
-        let queue_max = config.limits.accept_queue_max;
-        let (ingest, batcher) = Ingest::new(Arc::clone(&store), clock.clone(), dispatcher.clone(), queue_max);
+        let (ingest, batcher) = Ingest::new(
+            Arc::clone(&store),
+            clock.clone(),
+            dispatcher.clone(),
+            config.limits.accept_queue_max,
+            config.limits.accept_queue_bytes_max,
+        );
         let maintenance = Arc::new(Maintenance::new(
             Arc::clone(&store),
             clock.clone(),
@@ -209,12 +214,12 @@ impl App {
     }
 
     /// Runs until `shutdown` returns, then drains: takes no more requests, finishes attempts within the grace, and gives
-    /// the leases back.
+    /// the leases back. Should a part end by itself, the process drains and fails: it is better started again.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         let Foundation { store, .. } = self.foundation;
         let stop = CancellationToken::new();
-        let recorder = tokio::spawn(self.recorder.run());
-        let batcher = tokio::spawn(self.batcher.run());
+        let mut recorder = tokio::spawn(self.recorder.run());
+        let mut batcher = tokio::spawn(self.batcher.run());
         let mut background = vec![tokio::spawn(replicas::tell(Arc::clone(&store), self.news))];
         let mut worker: Option<JoinHandle<()>> = None;
         let mut scheduler = None;
@@ -226,6 +231,7 @@ impl App {
             // The one process on an embedded database makes all the work itself.
             let alone = self.role.serves() && store.name() == SqliteStore::NAME;
             if !alone {
+                self.dispatcher.hears_others(false);
                 let dispatcher = self.dispatcher.clone();
                 background.push(tokio::spawn(replicas::listen(Arc::clone(&store), dispatcher)));
             }
@@ -240,10 +246,16 @@ impl App {
             (http::health::router(Arc::clone(&self.api)), http::health::router(Arc::clone(&self.api)))
         };
         tracing::info!(public = %self.public.local_addr()?, internal = %self.internal.local_addr()?, role = ?self.role, "listening");
-        let serve = |listener, router| tokio::spawn(http::serve(listener, router, stop.clone(), grace));
+        // Half of the grace, so that clients who take their time leave some to the attempts.
+        let serve = |listener, router| tokio::spawn(http::serve(listener, router, stop.clone(), grace / 2));
         let servers = (serve(self.public, routers.0), serve(self.internal, routers.1));
 
-        shutdown.await;
+        let broken = tokio::select! {
+            () = shutdown => None,
+            _ = &mut recorder => Some("the recorder"),
+            _ = &mut batcher => Some("the ingest loop"),
+            () = ended(&mut worker) => Some("the worker"),
+        };
         tracing::info!("draining");
         self.draining.cancel();
         stop.cancel();
@@ -274,7 +286,21 @@ impl App {
             tracing::warn!("the database's connections could not be closed in order");
         }
         tracing::info!("stopped");
-        Ok(())
+        match broken {
+            None => Ok(()),
+            Some(part) => bail!("{part} ended by itself; its error is in the log"),
+        }
+    }
+}
+
+/// Returns when the task has ended, and forgets it.
+async fn ended(task: &mut Option<JoinHandle<()>>) {
+    match task {
+        Some(running) => {
+            let _ = running.await;
+            *task = None;
+        }
+        None => std::future::pending().await,
     }
 }
 

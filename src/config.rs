@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use crate::vault::Vault;
+use crate::{ingest::IDEMPOTENCY_RETENTION, vault::Vault};
 
 /// The file as it stands in the repository: every option at its default.
 pub const DEFAULTS: &str = include_str!("../config.toml");
@@ -111,6 +111,9 @@ pub struct Limits {
     #[serde(deserialize_with = "bytes")]
     pub batch_body_max: usize,
     pub accept_queue_max: usize,
+    /// In bytes.
+    #[serde(deserialize_with = "bytes")]
+    pub accept_queue_bytes_max: usize,
     pub endpoints_per_merchant: usize,
     pub requests_per_second: u32,
 }
@@ -257,11 +260,20 @@ impl Config {
                 "limits.batch_events_max: must be from 1 to 1000",
             ),
             (self.limits.accept_queue_max == 0, "limits.accept_queue_max: must be at least 1"),
+            (
+                self.limits.accept_queue_bytes_max
+                    < self.limits.batch_body_max.max(self.limits.event_body_max),
+                "limits.accept_queue_bytes_max: must not be smaller than limits.batch_body_max and event_body_max",
+            ),
             (self.limits.endpoints_per_merchant == 0, "limits.endpoints_per_merchant: must be at least 1"),
             (self.limits.requests_per_second == 0, "limits.requests_per_second: must be at least 1"),
             (
                 self.retention.events <= self.retry.window,
                 "retention.events: must be longer than retry.window",
+            ),
+            (
+                self.retention.events < IDEMPOTENCY_RETENTION,
+                "retention.events: must be at least 24h, for which idempotency keys are remembered",
             ),
             (
                 self.server.listen == self.internal.listen && self.server.listen.port() != 0,

@@ -46,6 +46,10 @@ impl EndpointUrl {
             _ if rules.allow_http => return Err("must be https or http".to_owned()),
             _ => return Err("must be https".to_owned()),
         }
+        // The parser drops or encodes them, and what is shown would not be what is called.
+        if text.chars().any(|character| character.is_control() || character.is_whitespace()) {
+            return Err("must not contain spaces or control characters".to_owned());
+        }
         // The parser drops user info that is empty, so the text itself is looked at.
         if authority(text).contains('@') {
             return Err("must not contain user info".to_owned());

@@ -45,6 +45,7 @@ kinds! {
     RequestId RequestKind "req" "a request",
     SecretId SecretKind "sec" "a signing secret",
     LeaseToken LeaseKind "lease" "a lease",
+    ProcessId ProcessKind "proc" "a process",
 }
 
 /// An id of some kind. Its text sorts as its value does, which is by the time it was made.

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::{
     clock::Clock,
@@ -20,10 +20,16 @@ pub const IDEMPOTENCY_RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// Events in one transaction. A batch request goes in whole, so a transaction can hold as many more.
 const EVENTS_PER_COMMIT: usize = 512;
 
+/// Bytes of payloads in one transaction, so that a slow disk takes it within the statement's timeout. A request goes in
+/// whole, so a transaction can hold as many more.
+const BYTES_PER_COMMIT: usize = 8 << 20;
+
 /// Hands events to the ingest loop; clones share it.
 #[derive(Clone, Debug)]
 pub struct Ingest {
     requests: mpsc::Sender<Request>,
+    /// One permit for each KiB of payload that may wait.
+    waiting: Arc<Semaphore>,
 }
 
 /// Why events were not accepted. Nothing of the request was stored.
@@ -45,9 +51,26 @@ pub enum IngestError {
 
 type Answer = Result<Vec<Accepted>, IngestError>;
 
+#[derive(Debug)]
 struct Request {
     events: Vec<NewEvent>,
+    bytes: usize,
+    caller: Caller,
+}
+
+/// Who waits for the answer.
+#[derive(Debug)]
+struct Caller {
     answer: oneshot::Sender<Answer>,
+    /// Its share of what may wait.
+    _waiting: OwnedSemaphorePermit,
+}
+
+impl Caller {
+    /// Answers. A caller that has gone away changes nothing: what was stored stays stored.
+    fn answer(self, answer: Answer) {
+        drop(self.answer.send(answer));
+    }
 }
 
 /// The loop that commits. It ends when every [`Ingest`] is gone.
@@ -59,36 +82,50 @@ pub struct Batcher {
 }
 
 impl Ingest {
-    /// The handle and the loop behind it. At most `queue_max` requests wait.
+    /// The handle and the loop behind it. At most `queue_max` requests with `queue_bytes_max` bytes of payloads wait.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
         clock: Clock,
         dispatcher: Dispatcher,
         queue_max: usize,
+        queue_bytes_max: usize,
     ) -> (Self, Batcher) {
         let (sender, requests) = mpsc::channel(queue_max);
-        (Self { requests: sender }, Batcher { requests, store, clock, dispatcher })
+        let waiting =
+            Arc::new(Semaphore::new(kibibytes(queue_bytes_max).try_into().unwrap_or(usize::MAX >> 3)));
+        (Self { requests: sender, waiting }, Batcher { requests, store, clock, dispatcher })
     }
 
     /// Accepts events, all or none, and answers when they are on disk.
     pub async fn accept(&self, events: Vec<NewEvent>) -> Answer {
         let (answer, answered) = oneshot::channel();
-        self.requests.try_send(Request { events, answer }).map_err(|_| IngestError::Overloaded)?;
+        let bytes = events.iter().map(|event| event.data.len()).sum();
+        let waiting = Arc::clone(&self.waiting).try_acquire_many_owned(kibibytes(bytes));
+        let waiting = waiting.map_err(|_| IngestError::Overloaded)?;
+        let request = Request { events, bytes, caller: Caller { answer, _waiting: waiting } };
+        self.requests.try_send(request).map_err(|_| IngestError::Overloaded)?;
         answered.await.unwrap_or(Err(IngestError::Overloaded))
     }
+}
+
+/// Begun ones included.
+fn kibibytes(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
 impl Batcher {
     /// Commits requests for as long as there can be any.
     pub async fn run(mut self) {
         while let Some(first) = self.requests.recv().await {
-            let mut events = first.events.len();
+            let (mut events, mut bytes) = (first.events.len(), first.bytes);
             let mut requests = vec![first];
             while events < EVENTS_PER_COMMIT
+                && bytes < BYTES_PER_COMMIT
                 && let Ok(request) = self.requests.try_recv()
             {
                 events += request.events.len();
+                bytes += request.bytes;
                 requests.push(request);
             }
             self.commit(requests).await;
@@ -96,55 +133,57 @@ impl Batcher {
     }
 
     async fn commit(&mut self, requests: Vec<Request>) {
-        let (groups, answers): (Vec<_>, Vec<_>) =
-            requests.into_iter().map(|request| (request.events, request.answer)).unzip();
+        let (groups, callers): (Vec<_>, Vec<_>) =
+            requests.into_iter().map(|request| (request.events, request.caller)).unzip();
         // The test clock must not move between a commit and the hand-over of what was leased in it.
         let _busy = self.dispatcher.busy();
         match self.accept(&groups).await {
             Ok(outcomes) => {
-                for (outcome, answer) in outcomes.into_iter().zip(answers) {
-                    self.conclude(outcome, answer);
+                for (outcome, caller) in outcomes.into_iter().zip(callers) {
+                    caller.answer(concluded(outcome));
                 }
             }
             // A request that the database refuses must not fail those that happened to wait beside it.
             Err(StoreError::Refused(_) | StoreError::Inconsistent { .. }) if groups.len() > 1 => {
-                for (group, answer) in groups.into_iter().zip(answers) {
-                    match self.accept(&[group]).await {
-                        Ok(mut outcomes) => self.conclude(outcomes.pop().unwrap_or(Ok(Vec::new())), answer),
-                        Err(error) => drop(answer.send(Err(error.into()))),
-                    }
+                for (group, caller) in groups.into_iter().zip(callers) {
+                    let outcomes = self.accept(&[group]).await;
+                    caller.answer(match outcomes {
+                        Ok(mut outcomes) => concluded(outcomes.pop().unwrap_or(Ok(Vec::new()))),
+                        Err(error) => Err(error.into()),
+                    });
                 }
             }
             Err(error) => {
-                for answer in answers {
-                    drop(answer.send(Err(error.clone().into())));
+                for caller in callers {
+                    caller.answer(Err(error.clone().into()));
                 }
                 // Those that waited meanwhile are not made to wait for the same again.
                 while let Ok(request) = self.requests.try_recv() {
-                    drop(request.answer.send(Err(error.clone().into())));
+                    request.caller.answer(Err(error.clone().into()));
                 }
             }
         }
     }
 
+    /// Has the groups stored and hands over the deliveries that were leased.
     async fn accept(
         &self,
         groups: &[Vec<NewEvent>],
     ) -> Result<Vec<Result<Vec<Accepted>, IdempotencyConflict>>, StoreError> {
         let now = self.clock.now();
         let offer = self.dispatcher.offer(now);
-        self.store.accept(groups, offer.as_ref(), now.plus(IDEMPOTENCY_RETENTION), now).await
-    }
-
-    /// Hands over the deliveries, then answers. A caller that has gone away changes nothing: its events are stored.
-    fn conclude(&self, outcome: Result<Vec<Accepted>, IdempotencyConflict>, answer: oneshot::Sender<Answer>) {
-        let outcome = outcome.map(|mut accepted| {
-            for accepted in &mut accepted {
-                self.dispatcher.take(std::mem::take(&mut accepted.leased));
-                self.dispatcher.left_due(&accepted.left_due);
+        let leases = offer.as_ref().map(|offer| &offer.leases);
+        let mut outcomes = self.store.accept(groups, leases, now.plus(IDEMPOTENCY_RETENTION), now).await?;
+        for accepted in outcomes.iter_mut().flatten().flatten() {
+            if let Some(offer) = &offer {
+                self.dispatcher.take(std::mem::take(&mut accepted.leased), offer);
             }
-            accepted
-        });
-        drop(answer.send(outcome.map_err(|IdempotencyConflict { index }| IngestError::Conflict { index })));
+            self.dispatcher.left_due(&accepted.left_due);
+        }
+        Ok(outcomes)
     }
+}
+
+fn concluded(outcome: Result<Vec<Accepted>, IdempotencyConflict>) -> Answer {
+    outcome.map_err(|IdempotencyConflict { index }| IngestError::Conflict { index })
 }

@@ -150,7 +150,7 @@ impl Maintenance {
                 let mut rows = 0;
                 for endpoint in store.unsettled_endpoints(BATCH).await? {
                     rows += in_batches(|| store.settle_endpoint(endpoint, window_cut, BATCH, now)).await?;
-                    self.dispatcher.endpoint_changed(endpoint);
+                    self.dispatcher.endpoint_changed(endpoint).await;
                 }
                 Ok(rows + in_batches(|| store.abandon_held(window_cut, BATCH)).await?)
             }

@@ -64,7 +64,7 @@ impl TestClock {
         let until = self.clock.now().plus(by);
         let before = self.dispatcher.attempts_recorded();
         loop {
-            let next = self.dispatcher.settle().await?;
+            let next = self.dispatcher.finish_due().await?;
             let now = self.clock.now();
             if now >= until {
                 break;

@@ -90,6 +90,14 @@ fn every_error_is_one_line_that_names_the_key_and_the_nearest_valid_one() {
             "database.url: must be a sqlite: or postgres: URL, such as sqlite://data/k-webhooks.db or \
              postgres://user:password@host/database",
         ),
+        (
+            "[retry]\nwindow = \"1h\"\n[retention]\nevents = \"2h\"",
+            "retention.events: must be at least 24h, for which idempotency keys are remembered",
+        ),
+        (
+            "[limits]\naccept_queue_bytes_max = \"1MiB\"",
+            "limits.accept_queue_bytes_max: must not be smaller than limits.batch_body_max and event_body_max",
+        ),
         ("[database]\nmax_connections = 1", "database.max_connections: must be at least 2"),
         ("[database]\nstatement_timeout = \"1ms\"", "database.statement_timeout: must be from 100ms to 10m"),
         ("mode = \"production\"", "security.encryption_key: production needs one"),

@@ -21,6 +21,8 @@ pub(super) enum Pace {
     KeepsUp,
     /// It did not answer, or asked for less.
     FallsBehind,
+    /// Nothing: it was not asked.
+    Unknown,
 }
 
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(super) struct Lanes {
     width_max: usize,
     /// Whether due work was left because there was no room in all.
     starved: bool,
+    /// How often an endpoint has changed. What was offered before a change may be leased as the endpoint was.
+    changes: u64,
 }
 
 #[derive(Debug)]
@@ -69,7 +73,12 @@ impl Lanes {
             in_flight_max,
             width_max,
             starved: false,
+            changes: 0,
         }
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     fn fresh_width(&self) -> usize {
@@ -150,6 +159,7 @@ impl Lanes {
         lane.width = match pace {
             Pace::KeepsUp => (lane.width + 1).min(width_max),
             Pace::FallsBehind => (lane.width / 2).max(1),
+            Pace::Unknown => lane.width,
         };
         let claim = lane.backlog && lane.room() * 2 >= lane.width * WAITING_PER_SENDING;
         if lane.sending == 0 && lane.waiting.is_empty() && !lane.backlog {
@@ -185,8 +195,9 @@ impl Lanes {
         });
     }
 
-    /// Takes out what waits for one endpoint.
+    /// Takes out what waits for one endpoint, because it has changed.
     pub(super) fn withdraw(&mut self, id: EndpointId) -> Vec<LeasedDelivery> {
+        self.changes += 1;
         let Some(lane) = self.by_endpoint.get_mut(&id) else { return Vec::new() };
         let withdrawn: Vec<_> = lane.waiting.drain(..).collect();
         self.waiting -= withdrawn.len();
@@ -198,6 +209,7 @@ impl Lanes {
 
     /// Takes out all that waits.
     pub(super) fn withdraw_all(&mut self) -> Vec<LeasedDelivery> {
+        self.changes += 1;
         let ids: Vec<_> = self.by_endpoint.keys().copied().collect();
         ids.into_iter().flat_map(|id| self.withdraw(id)).collect()
     }
@@ -264,6 +276,8 @@ mod tests {
             fixture.lanes.sent(endpoint, Pace::FallsBehind);
         }
         assert_eq!(fixture.start().len(), 1, "one is always allowed");
+        fixture.lanes.sent(endpoint, Pace::Unknown);
+        assert_eq!(fixture.start().len(), 1, "what was not sent says nothing of the endpoint");
     }
 
     #[test]

@@ -100,6 +100,15 @@ struct Inner {
     sending: TaskTracker,
 }
 
+/// What this process can take now.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// The leases.
+    pub leases: LeaseOffer,
+    /// Which changes of endpoints had been seen.
+    changes: u64,
+}
+
 /// What a step found.
 #[derive(Debug)]
 pub struct Step {
@@ -116,6 +125,9 @@ const SETTLE_BATCH: u32 = 5_000;
 
 /// After a failed claim, so that a database that is away is not hammered.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
+
+/// Longer than a claim takes.
+const PAUSE_WHILE_OTHERS_CLAIM: Duration = Duration::from_millis(100);
 
 impl Dispatcher {
     /// A dispatcher that takes nothing until [`Dispatcher::run`].
@@ -163,14 +175,16 @@ impl Dispatcher {
             // While this looks, any new due time wakes it again: `notify_one` leaves a permit for the wait.
             self.0.waits_until.store(i64::MAX, Ordering::SeqCst);
             let wait = match self.step().await {
-                Ok(step) if step.more => continue,
+                Ok(step) if step.more && step.claimed > 0 => continue,
+                // There is room, and what is due is in another process's hands just now.
+                Ok(step) if step.more => Wait::Briefly(PAUSE_WHILE_OTHERS_CLAIM),
                 Ok(step) => {
                     self.0.waits_until.store(step.next_due_at.map_or(i64::MAX, |at| at.0), Ordering::SeqCst);
                     Wait::ForDue(step.next_due_at)
                 }
                 Err(error) => {
                     tracing::warn!(%error, "due deliveries cannot be claimed");
-                    Wait::AfterError
+                    Wait::Briefly(PAUSE_AFTER_ERROR)
                 }
             };
             tokio::select! {
@@ -186,7 +200,7 @@ impl Dispatcher {
             match wait {
                 Wait::ForDue(Some(at)) => self.0.clock.sleep_until(at).await,
                 Wait::ForDue(None) => std::future::pending().await,
-                Wait::AfterError => tokio::time::sleep(PAUSE_AFTER_ERROR).await,
+                Wait::Briefly(pause) => tokio::time::sleep(pause).await,
             }
         };
         let poll = if self.0.deaf.load(Ordering::SeqCst) { DEAF_POLL } else { self.0.limits.poll };
@@ -202,30 +216,26 @@ impl Dispatcher {
         let offer = {
             let mut lanes = self.lanes();
             lanes.claiming();
-            self.lease_offer(&lanes, now)
+            self.offer_of(&lanes, now)
         };
-        if offer.room.total == 0 || !self.is_taking() {
+        if offer.leases.room.total == 0 || !self.is_taking() {
             self.lanes().left_due(&[]);
             return Ok(Step { claimed: 0, next_due_at: None, more: false });
         }
-        let claimed = self.0.store.claim(&offer, now).await?;
+        let claimed = self.0.store.claim(&offer.leases, now).await?;
         let count = claimed.deliveries.len();
-        self.take(claimed.deliveries);
+        self.take(claimed.deliveries, &offer);
         let more = {
             let mut lanes = self.lanes();
             lanes.left_due(&claimed.left_due);
             let room = lanes.room();
             claimed.left_due.iter().any(|endpoint| room.has(*endpoint))
         };
-        if !claimed.left_due.is_empty() && !more {
-            // More than this process can take: others may have room.
-            self.tell(News::Due);
-        }
         Ok(Step { claimed: count, next_due_at: claimed.next_due_at, more })
     }
 
     /// Sends all that is due now and waits until it is recorded. Answers when the next delivery becomes due.
-    pub async fn settle(&self) -> Result<Option<UnixMs>> {
+    pub async fn finish_due(&self) -> Result<Option<UnixMs>> {
         loop {
             self.0.activity.idle().await;
             let step = self.step().await?;
@@ -237,12 +247,14 @@ impl Dispatcher {
 
     /// Leases for deliveries that are due as they are made, as far as there is room; none while nothing is taken.
     #[must_use]
-    pub fn offer(&self, now: UnixMs) -> Option<LeaseOffer> {
-        self.is_taking().then(|| self.lease_offer(&self.lanes(), now))
+    pub fn offer(&self, now: UnixMs) -> Option<Offer> {
+        self.is_taking().then(|| self.offer_of(&self.lanes(), now))
     }
 
-    fn lease_offer(&self, lanes: &Lanes, now: UnixMs) -> LeaseOffer {
-        LeaseOffer { token: self.0.ids.next(now), until: now.plus(self.0.limits.lease()), room: lanes.room() }
+    fn offer_of(&self, lanes: &Lanes, now: UnixMs) -> Offer {
+        let until = now.plus(self.0.limits.lease());
+        let leases = LeaseOffer { token: self.0.ids.next(now), until, room: lanes.room() };
+        Offer { leases, changes: lanes.changes() }
     }
 
     /// Keeps the test clock from moving on while the guard lives.
@@ -251,14 +263,19 @@ impl Dispatcher {
         self.0.activity.busy()
     }
 
-    /// Takes over deliveries that were leased by an offer of this dispatcher.
-    pub fn take(&self, deliveries: Vec<LeasedDelivery>) {
+    /// Takes over deliveries that were leased by this offer. Where an endpoint has changed since, it might be one of
+    /// theirs: they go back, to be claimed as it is now.
+    pub fn take(&self, deliveries: Vec<LeasedDelivery>, offer: &Offer) {
         if deliveries.is_empty() {
             return;
         }
         self.0.activity.begin(deliveries.len());
         for delivery in deliveries {
-            let taken = if self.is_taking() { self.lanes().offer(delivery) } else { Err(delivery) };
+            let taken = {
+                let mut lanes = self.lanes();
+                let current = self.is_taking() && lanes.changes() == offer.changes;
+                if current { lanes.offer(delivery) } else { Err(delivery) }
+            };
             if let Err(delivery) = taken {
                 self.give_back(vec![delivery]);
             }
@@ -334,25 +351,42 @@ impl Dispatcher {
         self.wake();
     }
 
-    /// The same here and in the other processes.
-    pub fn endpoint_changed(&self, id: EndpointId) {
+    /// The same here and in the other processes, which are told before this returns.
+    pub async fn endpoint_changed(&self, id: EndpointId) {
         self.withdraw(id);
-        self.tell(News::EndpointChanged(id));
+        if let Err(error) = self.0.store.announce(&[News::EndpointChanged(id)]).await {
+            tracing::debug!(%error, "the other processes are told of a changed endpoint later");
+            self.tell(News::EndpointChanged(id));
+        }
     }
 
     /// Has an endpoint's deliveries follow a change of it, some thousands in a transaction, and looks for what became
-    /// due.
-    pub async fn follow_endpoint(&self, id: EndpointId) -> Result<()> {
-        self.endpoint_changed(id);
+    /// due. The change itself is stored: what a fault leaves undone here, the sweep finishes.
+    pub async fn follow_endpoint(&self, id: EndpointId) {
+        self.endpoint_changed(id).await;
         loop {
             let now = self.0.clock.now();
             let window_cut = now.minus(self.0.limits.window);
-            if self.0.store.settle_endpoint(id, window_cut, SETTLE_BATCH, now).await? < SETTLE_BATCH {
-                break;
+            match self.0.store.settle_endpoint(id, window_cut, SETTLE_BATCH, now).await {
+                Ok(changed) if changed == SETTLE_BATCH => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, endpoint = %id, "its deliveries follow their endpoint with the next sweep");
+                    break;
+                }
             }
         }
         self.made_due();
-        Ok(())
+    }
+
+    /// The same, for an endpoint that answered 410, without holding up what is to be recorded next.
+    fn follow_gone_endpoint(&self, id: EndpointId) {
+        let dispatcher = self.clone();
+        self.0.activity.begin(1);
+        self.0.sending.spawn(async move {
+            dispatcher.follow_endpoint(id).await;
+            dispatcher.0.activity.end(1);
+        });
     }
 
     /// How many attempts this process has recorded.
@@ -402,7 +436,7 @@ impl Dispatcher {
         let (id, lease, endpoint) = (delivery.id, delivery.lease, delivery.destination.endpoint_id);
         let begins_by = delivery.leased_until.minus(self.0.limits.lease_to_begin());
         let (note, pace) = if self.0.clock.now() > begins_by {
-            (Note::Unattempted(id, lease), Pace::KeepsUp)
+            (Note::Unattempted(id, lease), Pace::Unknown)
         } else {
             reached(KillPoint::BeforeSend);
             // In a task of its own, so that a panic costs this attempt and nothing else.
@@ -420,7 +454,7 @@ impl Dispatcher {
                 }
                 () = self.0.cut_short.cancelled() => {
                     attempt.abort();
-                    (Note::Unattempted(id, lease), Pace::KeepsUp)
+                    (Note::Unattempted(id, lease), Pace::Unknown)
                 }
             }
         };
@@ -443,5 +477,5 @@ fn pace(result: &AttemptResult) -> Pace {
 
 enum Wait {
     ForDue(Option<UnixMs>),
-    AfterError,
+    Briefly(Duration),
 }

@@ -97,7 +97,7 @@ impl Recorder {
         loop {
             match inner.store.record(results, inner.clock.now()).await {
                 Ok(recorded) => {
-                    self.recorded(results, &recorded).await;
+                    self.recorded(results, &recorded);
                     return;
                 }
                 Err(error) if error.passes() => {
@@ -123,7 +123,7 @@ impl Recorder {
         }
     }
 
-    async fn recorded(&self, results: &[AttemptResult], recorded: &[Recorded]) {
+    fn recorded(&self, results: &[AttemptResult], recorded: &[Recorded]) {
         let inner = &self.dispatcher.0;
         let mut gone = BTreeSet::new();
         for (result, recorded) in results.iter().zip(recorded) {
@@ -150,10 +150,7 @@ impl Recorder {
         }
         for endpoint in gone {
             tracing::warn!(%endpoint, "the endpoint answered 410 and is disabled");
-            // What a fault leaves undone, the sweep finishes.
-            if let Err(error) = self.dispatcher.follow_endpoint(endpoint).await {
-                tracing::warn!(%error, %endpoint, "pending deliveries are held by the next sweep");
-            }
+            self.dispatcher.follow_gone_endpoint(endpoint);
         }
     }
 }

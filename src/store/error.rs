@@ -88,8 +88,8 @@ fn postgres_code(code: &str) -> Meaning {
     match code {
         // A serialization failure, and a deadlock.
         "40001" | "40P01" => Meaning::Contended,
-        // Read-only (a standby), a lock not to be had.
-        "25006" | "55P03" => Meaning::Passing,
+        // Read-only (a standby), a transaction that was left idle for too long, a lock not to be had.
+        "25006" | "25P03" | "55P03" => Meaning::Passing,
         // Connection lost; out of memory, disk or connections; operator intervention, which is a shutdown, a crash, a
         // start-up or a statement that took too long; an I/O error.
         _ if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => Meaning::Passing,
@@ -107,7 +107,7 @@ mod tests {
             assert_eq!(sqlite_code(code), Meaning::Passing, "{code}");
         }
         assert_eq!(sqlite_code("1"), Meaning::Lasting);
-        for code in ["08006", "53100", "53300", "57P01", "57P03", "57014", "58030", "25006"] {
+        for code in ["08006", "53100", "53300", "57P01", "57P03", "57014", "58030", "25006", "25P03"] {
             assert_eq!(postgres_code(code), Meaning::Passing, "{code}");
         }
         for code in ["40001", "40P01"] {

@@ -186,7 +186,7 @@ pub trait Store: Send + Sync + 'static {
     /// should it fail, is followed by the first attempt of the new ladder. None where there is none such.
     async fn retry_delivery(&self, tenant: &Tenant, id: DeliveryId, now: UnixMs) -> Result<Option<Delivery>>;
 
-    /// Makes a new delivery of an event, due now. None where the event is gone.
+    /// Makes a new delivery of an event, due now. None where the event is gone, or the endpoint is gone or off.
     async fn insert_delivery(&self, delivery: &NewDelivery, now: UnixMs) -> Result<Option<Delivery>>;
 
     // --- the queue ---

@@ -231,8 +231,9 @@ macro_rules! destination_columns {
 }
 pub(super) use destination_columns;
 
-pub(super) const EXPIRE_IDEMPOTENCY_KEYS: &str = "DELETE FROM idempotency_keys WHERE (merchant_id, livemode, key) IN \
-     (SELECT merchant_id, livemode, key FROM idempotency_keys WHERE expires_at <= $1 LIMIT $2)";
+/// The end is asked for twice: a key may be used anew after it was picked and before it is removed.
+pub(super) const EXPIRE_IDEMPOTENCY_KEYS: &str = "DELETE FROM idempotency_keys \
+     WHERE expires_at <= $1 AND (merchant_id, livemode, key) IN (SELECT merchant_id, livemode, key FROM idempotency_keys WHERE expires_at <= $1 LIMIT $2)";
 pub(super) const EXPIRE_SIGNING_SECRETS: &str = "DELETE FROM signing_secrets WHERE id IN \
      (SELECT id FROM signing_secrets WHERE expires_at <= $1 LIMIT $2)";
 pub(super) const EXPIRE_API_KEYS: &str =

@@ -180,7 +180,13 @@ impl Room {
     /// Whether anything more fits for this endpoint.
     #[must_use]
     pub fn has(&self, endpoint: EndpointId) -> bool {
-        self.total > 0 && *self.lanes.get(&endpoint).unwrap_or(&self.fresh_lane) > 0
+        self.of(endpoint) > 0
+    }
+
+    /// How much fits for this endpoint, were it alone.
+    #[must_use]
+    pub fn of(&self, endpoint: EndpointId) -> usize {
+        (*self.lanes.get(&endpoint).unwrap_or(&self.fresh_lane)).min(self.total)
     }
 
     /// Takes a place for this endpoint, where there is one.

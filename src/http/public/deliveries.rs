@@ -121,7 +121,9 @@ async fn resend(
     let endpoint = endpoints::find_enabled(&api, &tenant, &fields.finish(endpoint)?).await?;
     let new = NewDelivery { tenant, event_id: event.id, endpoint_id: endpoint.id };
     let delivery = api.foundation.store.insert_delivery(&new, api.foundation.clock.now()).await?;
-    let delivery = delivery.ok_or_else(|| ApiError::no_such("event", event.id))?;
+    let delivery = delivery.ok_or_else(|| {
+        ApiError::bad_request("The event or its endpoint has just been removed or disabled.")
+    })?;
     api.dispatcher.made_due();
     Ok((StatusCode::CREATED, Json(view::delivery(&delivery))))
 }

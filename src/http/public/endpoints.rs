@@ -170,7 +170,7 @@ async fn update(
     let now = api.foundation.clock.now();
     let updated = api.foundation.store.update_endpoint(&tenant, endpoint.id, &change, now).await?;
     let updated = updated.ok_or_else(|| ApiError::no_such(NAME, &id))?;
-    api.dispatcher.follow_endpoint(endpoint.id).await?;
+    api.dispatcher.follow_endpoint(endpoint.id).await;
     Ok(Json(view::endpoint(&updated)))
 }
 
@@ -183,7 +183,7 @@ async fn delete(
     if !api.foundation.store.delete_endpoint(&tenant, endpoint.id, api.foundation.clock.now()).await? {
         return Err(ApiError::no_such(NAME, &id));
     }
-    api.dispatcher.follow_endpoint(endpoint.id).await?;
+    api.dispatcher.follow_endpoint(endpoint.id).await;
     Ok(Json(serde_json::json!({ "id": endpoint.id, "object": "webhook_endpoint", "deleted": true })))
 }
 
@@ -205,7 +205,8 @@ async fn rotate_secret(
     let rotated =
         api.foundation.store.rotate_secret(&tenant, endpoint.id, &sealed, now.plus(overlap), now).await?;
     let rotated = rotated.ok_or_else(|| ApiError::no_such(NAME, &id))?;
-    api.dispatcher.follow_endpoint(endpoint.id).await?;
+    // Its deliveries stay as they are, and are signed with the new secret.
+    api.dispatcher.endpoint_changed(endpoint.id).await;
     Ok(with_secret(&rotated, &secret))
 }
 

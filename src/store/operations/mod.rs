@@ -397,7 +397,9 @@ impl Store for Engine {
             let (merchant, livemode) = (delivery.tenant.merchant_id.as_str(), delivery.tenant.livemode);
             let (event, endpoint) = (delivery.event_id.to_string(), delivery.endpoint_id.to_string());
             let mut write = self.write().await?;
-            if !batches::keep_event(&mut write, &event).await? {
+            let state = batches::endpoint_state(&mut write, &endpoint).await?;
+            let on = state.is_some_and(|(status, deleted_at)| status == "enabled" && deleted_at.is_none());
+            if !on || !batches::keep_event(&mut write, &event).await? {
                 return Ok(None);
             }
             query!(sql::INSERT_DELIVERY, id.to_string(), merchant, livemode, event, endpoint, now.0)

@@ -1,7 +1,7 @@
 //! The queue: claiming due deliveries fairly, recording what came of them, and pruning what is old.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -35,11 +35,6 @@ fn expect_affected(affected: usize, rows: usize) -> Result<()> {
     Err(StoreError::Inconsistent { table: DELIVERIES, column: "id", id })
 }
 
-/// One row more than there is room for tells whether any are left.
-fn limit(room: usize) -> i64 {
-    i64::try_from(room).map_or(i64::MAX, |room| room.saturating_add(1))
-}
-
 impl Engine {
     pub(super) async fn claim_due(&self, offer: &LeaseOffer, now: UnixMs) -> Result<Claimed> {
         // Read first: where nothing is due, no write lock is taken and nothing is synced.
@@ -62,29 +57,49 @@ impl Engine {
         }
         // The longest waiting first, so that no endpoint is passed over for ever.
         due.sort_unstable_by_key(|(_, due_at)| *due_at);
-        for (endpoint, _) in due.drain(offer.room.total.min(LANES_PER_CLAIM).min(due.len())..) {
-            claimed.left_due.push(read(&endpoint, DELIVERIES, "webhook_endpoint_id", &endpoint)?);
+        let behind = due.split_off(due.len().min(offer.room.total).min(LANES_PER_CLAIM));
+        for (endpoint, _) in &behind {
+            claimed.left_due.push(read(endpoint, DELIVERIES, "webhook_endpoint_id", endpoint)?);
+        }
+        // Of each endpoint as much as it has room for, but of all no more than twice what is taken: what long backlogs
+        // leave free, short ones may fill.
+        let share = (2 * offer.room.total / due.len()).max(1);
+        let mut lanes = Vec::with_capacity(due.len());
+        for (endpoint, _) in due {
+            let id: EndpointId = read(&endpoint, DELIVERIES, "webhook_endpoint_id", &endpoint)?;
+            // One row more tells whether any are left.
+            let limit = offer.room.of(id).min(share) + 1;
+            lanes.push((endpoint, i64::try_from(limit).unwrap_or(i64::MAX)));
         }
 
         let mut write = self.write().await?;
-        let endpoints: Vec<&str> = due.iter().map(|(endpoint, _)| endpoint.as_str()).collect();
+        let endpoints: Vec<&str> = lanes.iter().map(|(endpoint, _)| endpoint.as_str()).collect();
         let known = candidates(batches::destinations(&mut write, &endpoints).await?)?;
         let destinations: HashMap<_, _> =
             known.into_iter().map(|known| (known.destination.endpoint_id, known.destination)).collect();
-        // Those that were switched off since they were looked up are not among them.
-        let endpoints: Vec<String> = destinations.keys().map(ToString::to_string).collect();
+        // Without those that were switched off since they were looked up.
+        lanes.retain(|(endpoint, _)| endpoint.parse().is_ok_and(|id| destinations.contains_key(&id)));
+        if lanes.is_empty() {
+            return Ok(claimed);
+        }
         let mut room = offer.room.clone();
-        let widest = room.lanes.values().copied().max().unwrap_or(0).max(room.fresh_lane);
-        let (widest, total) = (limit(widest), limit(room.total));
-        for row in batches::due_rows(&mut write, &endpoints, widest, total, now).await? {
+        let mut found: HashMap<String, i64> = HashMap::with_capacity(lanes.len());
+        let mut left_due = BTreeSet::new();
+        for row in batches::due_rows(&mut write, &lanes, now).await? {
+            *found.entry(row.webhook_endpoint_id.clone()).or_default() += 1;
             let delivery = leased(row, offer, &destinations)?;
-            let endpoint_id = delivery.destination.endpoint_id;
-            if room.take(endpoint_id) {
+            if room.take(delivery.destination.endpoint_id) {
                 claimed.deliveries.push(delivery);
-            } else if !claimed.left_due.contains(&endpoint_id) {
-                claimed.left_due.push(endpoint_id);
+            } else {
+                left_due.insert(delivery.destination.endpoint_id);
             }
         }
+        for (endpoint, limit) in &lanes {
+            if found.get(endpoint) == Some(limit) {
+                left_due.insert(read(endpoint, DELIVERIES, "webhook_endpoint_id", endpoint)?);
+            }
+        }
+        claimed.left_due.extend(left_due);
         let ids: Vec<String> = claimed.deliveries.iter().map(|delivery| delivery.id.to_string()).collect();
         expect_affected(batches::lease(&mut write, &ids, offer).await?, ids.len())?;
         reached(KillPoint::ClaimBeforeCommit);
@@ -99,6 +114,10 @@ impl Engine {
         now: UnixMs,
     ) -> Result<Vec<Recorded>> {
         let mut write = self.write().await?;
+        let gone = |result: &&AttemptResult| result.verdict == Verdict::Abandon(AbandonedReason::Gone);
+        let gone: BTreeSet<_> =
+            results.iter().filter(gone).map(|result| result.endpoint_id.to_string()).collect();
+        batches::lock_endpoints(&mut write, &gone.iter().map(String::as_str).collect::<Vec<_>>()).await?;
         let standings = standings(&mut write, results).await?;
         let stored = stored(&mut write, results, &standings).await?;
         let mut recorded = Vec::with_capacity(results.len());

@@ -1,5 +1,5 @@
-//! Statements over many rows: arrays, unnested. What is about to be changed is locked first, in the order of ids, so that
-//! processes wait for each other in one direction.
+//! Statements over many rows: arrays, unnested. What a decision rests on is locked first, endpoints before deliveries and
+//! each in the order of ids; where two processes still wait for each other, one of them begins again.
 
 use sqlx::postgres::PgQueryResult;
 
@@ -22,11 +22,26 @@ fn affected(result: &PgQueryResult) -> usize {
     usize::try_from(result.rows_affected()).unwrap_or(usize::MAX)
 }
 
+/// A count as the column has it.
+fn number(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
 /// Lets one process at a time register endpoints for a tenant, until the transaction ends.
 pub(super) async fn lock_tenant(write: &mut Write, tenant: &Tenant) -> Result<()> {
     let tenant = format!("{}/{}", tenant.merchant_id.as_str(), tenant.livemode);
     let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(tenant);
     lock.execute(&mut **write).await?;
+    Ok(())
+}
+
+/// Keeps others from these endpoints until the transaction ends. Endpoints are locked before deliveries everywhere.
+pub(super) async fn lock_endpoints(write: &mut Write, ids: &[&str]) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let lock = "SELECT id FROM webhook_endpoints WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
+    sqlx::query(lock).bind(ids).execute(&mut **write).await?;
     Ok(())
 }
 
@@ -184,25 +199,25 @@ pub(super) async fn destinations(write: &mut Write, endpoints: &[&str]) -> Resul
     with_secrets(write, &ids).await
 }
 
-/// The due rows of these endpoints with their events: at most `widest` of each and `total` of all. Rows that another
-/// process is claiming are passed over.
+/// The due rows of these endpoints, of each as many as its number says, with their events. Rows that another process is
+/// claiming are passed over.
 pub(super) async fn due_rows(
     write: &mut Write,
-    endpoints: &[String],
-    widest: i64,
-    total: i64,
+    lanes: &[(String, i64)],
     now: UnixMs,
 ) -> Result<Vec<LeasedRow>> {
     let due = sqlx::query_as(
         "WITH due AS MATERIALIZED ( \
-           SELECT d.* FROM unnest($1::text[]) AS lane (endpoint_id) CROSS JOIN LATERAL ( \
+           SELECT d.* FROM unnest($1::text[], $2::bigint[]) AS lane (endpoint_id, room) CROSS JOIN LATERAL ( \
              SELECT x.id, x.event_id, x.webhook_endpoint_id, x.attempt_count, x.ladder_failures, x.window_started_at \
              FROM deliveries x WHERE x.status = 'pending' AND x.webhook_endpoint_id = lane.endpoint_id \
-               AND x.claimable_at <= $2 ORDER BY x.claimable_at LIMIT $3 FOR UPDATE SKIP LOCKED) d \
-           LIMIT $4) \
+               AND x.claimable_at <= $3 ORDER BY x.claimable_at LIMIT lane.room FOR UPDATE SKIP LOCKED) d) \
          SELECT due.*, e.type AS event_type, e.body FROM due JOIN events e ON e.id = due.event_id",
-    );
-    Ok(due.bind(endpoints).bind(now.0).bind(widest).bind(total).fetch_all(&mut **write).await?)
+    )
+    .bind(lanes.iter().map(|(endpoint, _)| endpoint.as_str()).collect::<Vec<_>>())
+    .bind(lanes.iter().map(|(_, room)| *room).collect::<Vec<_>>())
+    .bind(now.0);
+    Ok(due.fetch_all(&mut **write).await?)
 }
 
 pub(super) async fn lease(write: &mut Write, ids: &[String], offer: &LeaseOffer) -> Result<usize> {
@@ -237,7 +252,6 @@ pub(super) async fn update_deliveries(
     write: &mut Write,
     written: &[(&AttemptResult, Standing)],
 ) -> Result<usize> {
-    let standing = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let update = sqlx::query(
         "UPDATE deliveries d SET attempt_count = r.attempt_count, ladder_failures = r.ladder_failures, \
            status = r.status, abandoned_reason = r.abandoned_reason, next_attempt_at = r.next_attempt_at, \
@@ -246,8 +260,8 @@ pub(super) async fn update_deliveries(
            AS r (id, attempt_count, ladder_failures, status, abandoned_reason, next_attempt_at) WHERE d.id = r.id",
     )
     .bind(written.iter().map(|(result, _)| result.delivery_id.to_string()).collect::<Vec<_>>())
-    .bind(written.iter().map(|(result, _)| standing(result.attempt.number)).collect::<Vec<_>>())
-    .bind(written.iter().map(|(_, after)| standing(after.ladder_failures)).collect::<Vec<_>>())
+    .bind(written.iter().map(|(result, _)| number(result.attempt.number)).collect::<Vec<_>>())
+    .bind(written.iter().map(|(_, after)| number(after.ladder_failures)).collect::<Vec<_>>())
     .bind(written.iter().map(|(_, after)| after.status.as_str()).collect::<Vec<_>>())
     .bind(
         written
@@ -261,7 +275,6 @@ pub(super) async fn update_deliveries(
 
 pub(super) async fn insert_attempts(write: &mut Write, written: &[(&AttemptResult, Standing)]) -> Result<()> {
     let attempts = || written.iter().map(|(result, _)| &result.attempt);
-    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     sqlx::query(
         "INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
            failure_message, response_body, address) \
@@ -308,11 +321,14 @@ pub(super) async fn prune(write: &mut Write, cut: &str, limit: i64) -> Result<us
     .fetch_all(&mut **write)
     .await?;
     let removed: Vec<&str> = removed.iter().map(|(id,)| id.as_str()).collect();
-    for delete in [
-        "DELETE FROM attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE event_id = ANY($1))",
-        "DELETE FROM deliveries WHERE event_id = ANY($1)",
-    ] {
-        sqlx::query(delete).bind(&removed).execute(&mut **write).await?;
-    }
+    // Deliveries before their attempts: an outcome that is being recorded is waited for, and its attempt found.
+    let deliveries: Vec<(String,)> =
+        sqlx::query_as("DELETE FROM deliveries WHERE event_id = ANY($1) RETURNING id")
+            .bind(&removed)
+            .fetch_all(&mut **write)
+            .await?;
+    let deliveries: Vec<&str> = deliveries.iter().map(|(id,)| id.as_str()).collect();
+    let attempts = sqlx::query("DELETE FROM attempts WHERE delivery_id = ANY($1)").bind(deliveries);
+    attempts.execute(&mut **write).await?;
     Ok(removed.len())
 }

@@ -9,6 +9,7 @@ use sqlx::{
 
 use super::PostgresStore;
 use crate::{
+    clock::UnixMs,
     id::IdSource,
     store::{Result, StoreError},
 };
@@ -44,17 +45,25 @@ impl PostgresStore {
     /// brings its tables up to date.
     pub async fn open(url: &str, options: PostgresOptions, ids: Arc<IdSource>) -> Result<Self> {
         let PostgresOptions { max_connections, statement_timeout, transaction_pooling } = options;
-        let timeout_ms = statement_timeout.as_millis();
+        let deadline = statement_timeout + DEADLINE_MARGIN;
+        // What a process that vanished has locked, the server frees as soon as the process would have given up.
+        let (timeout_ms, deadline_ms) = (statement_timeout.as_millis(), deadline.as_millis());
         // A pooler refuses start-up parameters that it does not know.
         let mut connect = connect_options(url)?.extra_float_digits(None);
         let begin = if transaction_pooling {
             // What earlier transactions prepared in the server's session would be in the way of this one's names.
-            let begin = format!("BEGIN; DEALLOCATE ALL; SET LOCAL statement_timeout = {timeout_ms}");
+            let begin = format!(
+                "BEGIN; DEALLOCATE ALL; SET LOCAL statement_timeout = {timeout_ms}; \
+                 SET LOCAL idle_in_transaction_session_timeout = {deadline_ms}"
+            );
             connect = connect.statement_cache_capacity(0);
             // One small text for the life of the process.
             &*begin.leak()
         } else {
-            connect = connect.options([("statement_timeout", timeout_ms.to_string())]);
+            connect = connect.options([
+                ("statement_timeout", timeout_ms.to_string()),
+                ("idle_in_transaction_session_timeout", deadline_ms.to_string()),
+            ]);
             "BEGIN"
         };
         migrate(connect.clone()).await?;
@@ -72,12 +81,8 @@ impl PostgresStore {
             })
             .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
             .connect_lazy_with(connect.clone());
-        let listener = PgPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(connect);
-        let deadline = statement_timeout + DEADLINE_MARGIN;
-        Ok(Self { pool, listener, ids, begin, transaction_pooling, deadline })
+        let process = ids.next(UnixMs(0));
+        Ok(Self { pool, connect, ids, process, begin, transaction_pooling, deadline })
     }
 }
 

@@ -4,9 +4,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::{Executor as _, PgConnection, PgPool, postgres::PgListener};
+use sqlx::{
+    Executor as _, PgConnection,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+};
 
-use crate::store::{Listen, News, Result};
+use crate::{
+    id::ProcessId,
+    store::{Listen, News, Result},
+};
 
 const CHANNEL: &str = "k_webhooks";
 const DUE: &str = "due";
@@ -14,40 +20,52 @@ const DUE: &str = "due";
 /// A connection on which nothing came for so long is asked whether it still lives.
 const QUIET: Duration = Duration::from_secs(60);
 
-pub(super) async fn announce(connection: &mut PgConnection, news: &[News]) -> Result<()> {
-    let payloads: Vec<String> = news.iter().map(payload).collect();
+pub(super) async fn announce(connection: &mut PgConnection, sender: ProcessId, news: &[News]) -> Result<()> {
+    let payloads: Vec<String> = news.iter().map(|news| payload(sender, news)).collect();
     let notify = sqlx::query("SELECT pg_notify($1, payload) FROM unnest($2) AS payload");
     notify.bind(CHANNEL).bind(payloads).execute(connection).await?;
     Ok(())
 }
 
-fn payload(news: &News) -> String {
+fn payload(sender: ProcessId, news: &News) -> String {
     match news {
-        News::Due => DUE.to_owned(),
-        News::EndpointChanged(id) => id.to_string(),
+        News::Due => format!("{sender} {DUE}"),
+        News::EndpointChanged(id) => format!("{sender} {id}"),
     }
 }
 
-/// What a payload says; none where another version of the program says something new.
-fn read(payload: &str) -> Option<News> {
-    if payload == DUE { Some(News::Due) } else { payload.parse().ok().map(News::EndpointChanged) }
+/// What a payload says; none where it is this process's own, or another version of the program says something new.
+fn read(payload: &str, listener: ProcessId) -> Option<News> {
+    let (sender, news) = payload.split_once(' ')?;
+    if sender.parse() == Ok(listener) {
+        return None;
+    }
+    if news == DUE { Some(News::Due) } else { news.parse().ok().map(News::EndpointChanged) }
 }
 
 pub(super) struct Listener {
-    listener: PgListener,
+    connection: PgListener,
+    /// Whose news are not news.
+    own: ProcessId,
     /// How long an answer may take.
     deadline: Duration,
 }
 
 impl Listener {
-    pub(super) async fn start(pool: &PgPool, deadline: Duration) -> Result<Self> {
+    pub(super) async fn start(
+        options: &PgConnectOptions,
+        own: ProcessId,
+        deadline: Duration,
+    ) -> Result<Self> {
+        // A pool of its own each time: a connection that hangs as it is given back keeps its place.
+        let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
         let start = async {
-            let mut listener = PgListener::connect_with(pool).await?;
+            let mut listener = PgListener::connect_with(&pool).await?;
             listener.eager_reconnect(false);
             listener.listen(CHANNEL).await?;
             Ok(listener)
         };
-        Ok(Self { listener: within(deadline, start).await?, deadline })
+        Ok(Self { connection: within(deadline, start).await?, own, deadline })
     }
 }
 
@@ -55,16 +73,16 @@ impl Listener {
 impl Listen for Listener {
     async fn next(&mut self) -> Result<News> {
         loop {
-            match tokio::time::timeout(QUIET, self.listener.try_recv()).await {
+            match tokio::time::timeout(QUIET, self.connection.try_recv()).await {
                 Ok(Ok(Some(notification))) => {
-                    if let Some(news) = read(notification.payload()) {
+                    if let Some(news) = read(notification.payload(), self.own) {
                         return Ok(news);
                     }
                 }
                 Ok(Ok(None)) => return Err(lost("the connection was lost").into()),
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_) => {
-                    within(self.deadline, self.listener.execute("SELECT 1")).await?;
+                    within(self.deadline, self.connection.execute("SELECT 1")).await?;
                 }
             }
         }
@@ -88,11 +106,13 @@ mod tests {
     use crate::{clock::UnixMs, entropy::Entropy, id::IdSource};
 
     #[test]
-    fn what_is_announced_is_what_is_read() {
-        let id = IdSource::new(Entropy::os()).next(UnixMs(0));
-        for news in [News::Due, News::EndpointChanged(id)] {
-            assert_eq!(read(&payload(&news)), Some(news));
+    fn what_is_announced_is_what_others_read() {
+        let ids = IdSource::new(Entropy::os());
+        let (own, other) = (ids.next(UnixMs(0)), ids.next(UnixMs(0)));
+        for news in [News::Due, News::EndpointChanged(ids.next(UnixMs(0)))] {
+            assert_eq!(read(&payload(other, &news), own), Some(news));
+            assert_eq!(read(&payload(own, &news), own), None);
         }
-        assert_eq!(read("of a later version"), None);
+        assert_eq!(read(&format!("{other} of a later version"), own), None);
     }
 }

@@ -14,10 +14,10 @@ mod session;
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::{PgPool, Postgres};
+use sqlx::{PgPool, Postgres, postgres::PgConnectOptions};
 
 use super::{Listen, News, Result, StoreError};
-use crate::id::IdSource;
+use crate::id::{IdSource, ProcessId};
 
 pub use connect::PostgresOptions;
 use session::Session;
@@ -33,9 +33,11 @@ const TRIES: usize = 10;
 #[derive(Debug)]
 pub struct PostgresStore {
     pool: PgPool,
-    /// One connection, which listens.
-    listener: PgPool,
+    /// How the connection that listens is made.
+    connect: PgConnectOptions,
     ids: Arc<IdSource>,
+    /// How this process signs what it tells the others.
+    process: ProcessId,
     /// What begins a transaction.
     begin: &'static str,
     transaction_pooling: bool,
@@ -50,13 +52,13 @@ impl PostgresStore {
     /// that swallows all, thus fails an operation and does not hold it for ever.
     async fn run<T, F: Future<Output = Result<T>>>(&self, operation: impl Fn() -> F) -> Result<T> {
         let tries = async {
-            for _ in 1..TRIES {
+            let mut tries = 1;
+            loop {
                 match operation().await {
-                    Err(StoreError::Contended) => {}
+                    Err(StoreError::Contended) if tries < TRIES => tries += 1,
                     outcome => return outcome,
                 }
             }
-            operation().await
         };
         tokio::time::timeout(self.deadline, tries).await.unwrap_or_else(|_| {
             let late =
@@ -79,7 +81,6 @@ impl PostgresStore {
     }
 
     async fn close_pools(&self) {
-        self.listener.close().await;
         self.pool.close().await;
     }
 
@@ -90,7 +91,9 @@ impl PostgresStore {
     }
 
     async fn tell_others(&self, news: &[News]) -> Result<()> {
-        listen::announce(&mut *self.read().await?, news).await
+        let mut write = self.write().await?;
+        listen::announce(&mut write, self.process, news).await?;
+        Ok(write.commit().await?)
     }
 
     /// A pooler hands notifications to whoever has the session just then, so through one nothing can be heard.
@@ -98,6 +101,6 @@ impl PostgresStore {
         if self.transaction_pooling {
             return Ok(None);
         }
-        Ok(Some(Box::new(listen::Listener::start(&self.listener, self.deadline).await?)))
+        Ok(Some(Box::new(listen::Listener::start(&self.connect, self.process, self.deadline).await?)))
     }
 }

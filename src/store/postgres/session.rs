@@ -21,6 +21,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(connection: PoolConnection<Postgres>, deadline: Duration) -> Self {
+        // Less than the deadline, which began before the connection was taken.
         let (taken_at, patience) = (Instant::now(), deadline / 2);
         Self { connection: Some(connection), in_transaction: false, taken_at, patience }
     }
@@ -35,6 +36,8 @@ impl Session {
     pub(super) async fn commit(mut self) -> std::result::Result<(), sqlx::Error> {
         self.execute("COMMIT").await?;
         self.in_transaction = false;
+        // It has answered: however long all took, it does not hang.
+        self.taken_at = Instant::now();
         Ok(())
     }
 }

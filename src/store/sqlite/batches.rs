@@ -48,6 +48,11 @@ pub(super) async fn lock_tenant(_: &mut Write, _: &Tenant) -> Result<()> {
     Ok(())
 }
 
+#[expect(clippy::unused_async, reason = "the other engine asks its server")]
+pub(super) async fn lock_endpoints(_: &mut Write, _: &[&str]) -> Result<()> {
+    Ok(())
+}
+
 /// Whether the event is there.
 pub(super) async fn keep_event(write: &mut Write, id: &str) -> Result<bool> {
     let found: Option<(i64,)> =
@@ -174,26 +179,27 @@ pub(super) async fn destinations(write: &mut Write, endpoints: &[&str]) -> Resul
     Ok(lookup.build_query_as().fetch_all(&mut **write).await?)
 }
 
-/// The due rows of these endpoints with their events: at most `widest` of each and `total` of all.
+/// The due rows of these endpoints, of each as many as its number says, with their events.
 pub(super) async fn due_rows(
     write: &mut Write,
-    endpoints: &[String],
-    widest: i64,
-    total: i64,
+    lanes: &[(String, i64)],
     now: UnixMs,
 ) -> Result<Vec<LeasedRow>> {
-    let mut pick = QueryBuilder::<Sqlite>::new("WITH lane (endpoint_id) AS (");
-    pick.push_values(endpoints, |mut row, endpoint| {
-        row.push_bind(endpoint.as_str());
-    });
+    // A `LIMIT` cannot come from a row, so each endpoint has a query of its own.
+    let mut pick = QueryBuilder::<Sqlite>::new("WITH due (id) AS (");
+    for (index, (endpoint, limit)) in lanes.iter().enumerate() {
+        pick.push(if index == 0 { "" } else { " UNION ALL " });
+        pick.push(
+            "SELECT id FROM (SELECT id FROM deliveries WHERE status = 'pending' AND webhook_endpoint_id = ",
+        );
+        pick.push_bind(endpoint.as_str()).push(" AND claimable_at <= ").push_bind(now.0);
+        pick.push(" ORDER BY claimable_at LIMIT ").push_bind(*limit).push(")");
+    }
     pick.push(
         ") SELECT d.id, d.event_id, e.type AS event_type, e.body, d.webhook_endpoint_id, d.attempt_count, \
-         d.ladder_failures, d.window_started_at FROM lane CROSS JOIN deliveries d ON d.id IN \
-         (SELECT x.id FROM deliveries x WHERE x.status = 'pending' AND x.webhook_endpoint_id = lane.endpoint_id \
-          AND x.claimable_at <= ",
+         d.ladder_failures, d.window_started_at \
+         FROM due CROSS JOIN deliveries d ON d.id = due.id CROSS JOIN events e ON e.id = d.event_id",
     );
-    pick.push_bind(now.0).push(" ORDER BY x.claimable_at LIMIT ").push_bind(widest);
-    pick.push(") CROSS JOIN events e ON e.id = d.event_id LIMIT ").push_bind(total);
     Ok(pick.build_query_as().fetch_all(&mut **write).await?)
 }
 

@@ -106,6 +106,24 @@ async fn through_pgbouncer_in_transaction_mode_two_processes_work_on_three_conne
 }
 
 #[tokio::test]
+async fn what_is_accepted_through_pgbouncer_is_told_to_workers_that_connect_directly() {
+    let cluster = Cluster::start(&["fsync = off"]);
+    let direct = Database::on(&cluster).await;
+    let bouncer = PgBouncer::start(cluster.port, 3).await;
+    let pooled = Database::at(direct.url.replace(&cluster.port.to_string(), &bouncer.port.to_string()));
+    let mut worker = direct.serve();
+    worker.args(["--role", "worker"]).env("K_WEBHOOKS__DATABASE__POLL", "1h");
+    let worker = Process::start(worker).await;
+    worker.until_logged("listening to the other processes on the database").await;
+    let mut api = pooled.serve();
+    api.args(["--role", "api"]).env("K_WEBHOOKS__DATABASE__TRANSACTION_POOLING", "true");
+    let api = Process::start(api).await;
+    let receiver = Receiver::start(Act::status(200)).await;
+    let event = api.publish_to(&receiver).await;
+    receiver.until_event(id(&event)).await;
+}
+
+#[tokio::test]
 async fn processes_that_start_together_migrate_once() {
     let database = database().await;
     let mut starts = tokio::task::JoinSet::new();

@@ -8,12 +8,13 @@ use k_webhooks::{
     id::IdSource,
     store::{LeaseOffer, Room},
 };
+use serde_json::json;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use super::{Engine, suite::database};
 use crate::support::{
     charge,
-    engine::{Engine as _, Sqlite},
+    engine::{Database, Engine as _, Sqlite},
     process::Process,
     receiver::{Act, Receiver},
 };
@@ -83,11 +84,7 @@ async fn a_transaction_that_is_the_victim_of_a_deadlock_is_begun_again() {
         let (store, leases) = (Arc::clone(&store), leases.clone());
         async move { store.release(&leases).await }
     });
-    let waiting = "SELECT pid::text FROM pg_stat_activity \
-                   WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    while database.rows(waiting).await.is_empty() {
-        tokio::task::yield_now().await;
-    }
+    until_one_waits(&database).await;
     // Each now waits for the other; the server ends the store's transaction, which is begun again.
     rival.execute(take(0)).await.unwrap();
     rival.execute("COMMIT").await.unwrap();
@@ -99,6 +96,92 @@ async fn a_transaction_that_is_the_victim_of_a_deadlock_is_begun_again() {
         // Statistics are written a moment after the fact.
         tokio::task::yield_now().await;
     }
+}
+
+/// Returns when a statement of this database waits for a lock.
+async fn until_one_waits(database: &Database) {
+    let waiting = "SELECT pid::text FROM pg_stat_activity \
+                   WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    while database.rows(waiting).await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_idempotency_key_that_is_used_anew_while_it_expires_is_remembered() {
+    let database = database().await;
+    let process = Process::start(database.serve()).await;
+    let mut event = charge();
+    event["idempotency_key"] = json!("order-1");
+    process.internal().post("/v1/events", event).await.expect(201);
+    process.kill().await;
+    database.execute("UPDATE idempotency_keys SET expires_at = 1").await;
+    let store = database.open(Arc::new(IdSource::new(Entropy::os()))).await;
+    let mut rival = PgConnection::connect(&database.url).await.unwrap();
+    // As another process does that accepts an event with this key.
+    rival.execute("BEGIN; UPDATE idempotency_keys SET expires_at = 5000000000000").await.unwrap();
+    let expire = tokio::spawn(async move { store.expire_idempotency_keys(10, NOW).await });
+    until_one_waits(&database).await;
+    rival.execute("COMMIT").await.unwrap();
+    assert_eq!(expire.await.unwrap().unwrap(), 0);
+    assert_eq!(database.rows("SELECT key FROM idempotency_keys").await, [["order-1"]]);
+}
+
+#[tokio::test]
+async fn what_a_vanished_process_has_locked_is_free_again_soon() {
+    let database = database().await;
+    let mut command = database.serve();
+    command.env("K_WEBHOOKS__DATABASE__STATEMENT_TIMEOUT", "500ms");
+    let process = Process::start(command).await;
+    process.internal().post("/v1/events", charge()).await.expect(201);
+    let timeout = "SELECT setting FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'";
+    assert_eq!(database.rows(timeout).await, [["0"]], "the server's own default");
+    let idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle'";
+    assert_ne!(database.rows(idle).await, [["0"]]);
+    // Frozen in the middle of a commit, its session is ended by the server.
+    let mut rival = PgConnection::connect(&database.url).await.unwrap();
+    rival.execute("BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let publishing = tokio::spawn({
+        let internal = process.internal();
+        async move {
+            internal
+                .try_send("POST", "/v1/events", &[("content-type", "application/json")], charge().to_string())
+                .await
+        }
+    });
+    until_one_waits(&database).await;
+    process.signal("STOP");
+    rival.execute("ROLLBACK").await.unwrap();
+    let in_transaction = "SELECT pid::text FROM pg_stat_activity \
+                          WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+    while !database.rows(in_transaction).await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    process.signal("CONT");
+    let _ = publishing.await.unwrap();
+    process.internal().post("/v1/events", charge()).await.expect(201);
+}
+
+#[tokio::test]
+async fn payloads_that_wait_beyond_the_bound_are_refused_at_once_and_the_others_are_stored() {
+    let database = database().await;
+    let mut command = database.serve();
+    command
+        .env("K_WEBHOOKS__LIMITS__BATCH_BODY_MAX", "256KiB")
+        .env("K_WEBHOOKS__LIMITS__ACCEPT_QUEUE_BYTES_MAX", "256KiB");
+    let process = Process::start(command).await;
+    let mut rival = PgConnection::connect(&database.url).await.unwrap();
+    rival.execute("BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let mut publishers = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let mut event = charge();
+        event["data"]["object"]["note"] = json!("x".repeat(120 * 1024));
+        let internal = process.internal();
+        publishers.spawn(async move { internal.post("/v1/events", event).await.status });
+    }
+    assert_eq!(publishers.join_next().await.unwrap().unwrap(), 503);
+    rival.execute("ROLLBACK").await.unwrap();
+    assert_eq!(publishers.join_all().await, [201, 201]);
 }
 
 #[tokio::test]

@@ -230,6 +230,10 @@ async fn share_a_backlog(replicas: usize) {
         assert_eq!(worker.child.wait().await.unwrap().code(), Some(0));
         parts.push(worker.count_logged("delivered").await);
     }
+    #[expect(clippy::print_stdout, reason = "the figures of docs/reliability.md")]
+    {
+        println!("{replicas} replicas delivered {parts:?}");
+    }
     assert_eq!(parts.iter().sum::<usize>(), ENDPOINTS * EVENTS, "each delivery was made once");
     let fair = ENDPOINTS * EVENTS / replicas;
     assert!(parts.iter().all(|part| *part >= fair / 4), "{parts:?}");

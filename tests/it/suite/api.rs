@@ -66,6 +66,8 @@ async fn every_bad_field_of_an_endpoint_is_named_and_nothing_is_stored() {
         ),
         (json!({ "url": "https://example.com", "description": long }), "description"),
         (json!({ "url": "https://example.com", "description": 1 }), "description"),
+        (json!({ "url": "https://example.com", "description": "a\0b" }), "description"),
+        (json!({ "url": "https://example.com/a\0b" }), "url"),
         (json!({ "url": "https://example.com", "status": "disabled" }), "status"),
         (json!({ "url": "https://example.com", "urls": 1 }), "urls"),
     ] {

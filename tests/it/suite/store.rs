@@ -257,7 +257,8 @@ async fn an_endpoint_that_is_switched_off_while_events_are_accepted_leaves_none_
             fixture.store.update_endpoint(&tenant(), endpoint, &change, NOW).await.unwrap().unwrap();
             fixture.store.settle_endpoint(endpoint, NOW.minus(DAY), 1000, NOW).await.unwrap();
         };
-        tokio::join!(fixture.accept(5), switch, fixture.accept(5));
+        let claim = fixture.claim(NOW, 1, 1);
+        tokio::join!(fixture.accept(5), switch, fixture.accept(5), claim);
         assert!(fixture.store.unsettled_endpoints(10).await.unwrap().is_empty(), "{status:?}");
     }
     assert_eq!(fixture.statuses(endpoint).await.len(), 100);
@@ -272,4 +273,23 @@ async fn a_database_that_a_later_version_has_migrated_is_still_served() {
     fixture.database.execute(later).await;
     let again = fixture.database.open(Arc::clone(&fixture.ids)).await;
     assert!(again.list_endpoints(&tenant(), &Page { limit: 1, position: Position::First }).await.is_ok());
+}
+
+#[tokio::test]
+async fn endpoints_with_long_backlogs_and_little_room_hide_no_other() {
+    let fixture = fixture().await;
+    let mut endpoints = Vec::new();
+    for _ in 0..12 {
+        endpoints.push(fixture.endpoint().await);
+    }
+    fixture.accept(20).await;
+    let mut offer = fixture.offer(NOW, 60, 10);
+    offer.room.lanes = endpoints[1..].iter().map(|endpoint| (*endpoint, 1)).collect();
+    let claimed = fixture.store.claim(&offer, NOW).await.unwrap();
+    let of = |endpoint: &EndpointId| {
+        claimed.deliveries.iter().filter(|delivery| delivery.destination.endpoint_id == *endpoint).count()
+    };
+    assert_eq!(of(&endpoints[0]), 10);
+    assert!(endpoints[1..].iter().all(|endpoint| of(endpoint) == 1));
+    assert_eq!(claimed.left_due.len(), 12, "each has more, and that is known");
 }
