@@ -13,7 +13,8 @@ run:
 	cargo run --release --locked -- serve
 
 bench:
-	cargo bench --locked --bench throughput
+	tests/install-engines
+	cargo bench --locked --bench service
 
 # The crash harness at length, on both engines. K_WEBHOOKS_CRASH_SEED repeats a run.
 crash:

@@ -1,0 +1,131 @@
+//! From publish to receipt at a modest rate: quiet, and while other endpoints are in trouble.
+
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+
+use crate::{
+    Engine,
+    load::{closed_loop, event, histogram, open_loop, quantiles, record},
+    program::{KEY, Program},
+    receiver::{Receiver, Trouble, troubled},
+    report,
+};
+
+const PER_SECOND: u32 = 200;
+const SECONDS: u32 = 20;
+const ENDPOINTS: usize = 10;
+
+/// Deliveries that are due for one endpoint while the others are measured.
+const BACKLOG: usize = 1_000_000;
+
+/// Publishes at the fixed rate, to so many merchants in turn, and measures what their healthy endpoints get, each of them
+/// every event.
+async fn healthy(
+    program: &Program,
+    receiver: &Receiver,
+    endpoints: usize,
+    merchants: usize,
+) -> Histogram<u64> {
+    let events = usize::try_from(PER_SECOND * SECONDS).expect("a count");
+    let begun = Mutex::new(Vec::<Instant>::with_capacity(events));
+    let uri = format!("http://{}/v1/events", program.internal);
+    let body = |number: usize| event(&format!("m_{}", number % merchants), number);
+    receiver.take();
+    open_loop(&uri, KEY, PER_SECOND, events, body, |at| begun.lock().expect("unpoisoned").push(at)).await;
+    receiver.until(events * endpoints).await;
+    let begun = begun.into_inner().expect("unpoisoned");
+    let mut latencies = histogram();
+    for arrival in receiver.take() {
+        record(&mut latencies, arrival.at.saturating_duration_since(begun[arrival.number()]));
+    }
+    latencies
+}
+
+/// A service with `healthy` endpoints of merchant `m_0` on one receiver, and `others` of the same merchant.
+async fn service(engine: Engine, healthy: usize, others: &[String]) -> (Program, Receiver) {
+    let program = Program::start(engine, &[("delivery.timeout", "10s")]).await;
+    let receiver = Receiver::start().await;
+    let mut urls: Vec<String> = (0..healthy).map(|number| format!("{}{number}", receiver.url)).collect();
+    urls.extend_from_slice(others);
+    program.register("m_0", &urls).await;
+    (program, receiver)
+}
+
+/// Latency with nothing in trouble.
+pub(crate) async fn quiet(engine: Engine) {
+    let (program, receiver) = service(engine, ENDPOINTS, &[]).await;
+    let before = program.usage();
+    let latencies = healthy(&program, &receiver, ENDPOINTS, 1).await;
+    let cpu = (program.usage().cpu_seconds - before.cpu_seconds) / f64::from(SECONDS);
+    report(&format!("\n# {engine:?}: latency, {PER_SECOND} events a second, each to {ENDPOINTS} endpoints"));
+    report(&format!(
+        "publish to receipt p50 / p99 / p99.9 {}; {:.0} % of a core",
+        quantiles(&latencies),
+        cpu * 100.0
+    ));
+    let before = program.usage();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let idle = (program.usage().cpu_seconds - before.cpu_seconds) / 10.0;
+    report(&format!("idle: {:.2} % of a core", idle * 100.0));
+}
+
+/// Latency of the healthy endpoints while others are in trouble, beside their quiet one.
+pub(crate) async fn isolation(engine: Engine) {
+    report(&format!("\n# {engine:?}: isolation, {PER_SECOND} events a second, p99 of the healthy endpoints"));
+    let compare = |name: &str, quiet: &Histogram<u64>, latencies: &Histogram<u64>| {
+        #[expect(clippy::cast_precision_loss, reason = "microseconds")]
+        let ratio = latencies.value_at_quantile(0.99) as f64 / quiet.value_at_quantile(0.99) as f64;
+        report(&format!(
+            "{name}: {} beside {} quiet = {ratio:.2} at p99",
+            quantiles(latencies),
+            quantiles(quiet)
+        ));
+    };
+    for trouble in [Trouble::Hangs, Trouble::Drips, Trouble::Resets] {
+        let (program, receiver) = service(engine, ENDPOINTS - 1, &[]).await;
+        let quiet = healthy(&program, &receiver, ENDPOINTS - 1, 1).await;
+        program.register("m_0", &[troubled(trouble).await]).await;
+        let latencies = healthy(&program, &receiver, ENDPOINTS - 1, 1).await;
+        compare(&format!("1 of {ENDPOINTS} {trouble:?}"), &quiet, &latencies);
+    }
+    backlog(engine, compare).await;
+    many(engine, compare).await;
+}
+
+/// One endpoint has a million deliveries due and takes none.
+async fn backlog(engine: Engine, compare: impl Fn(&str, &Histogram<u64>, &Histogram<u64>)) {
+    let (program, receiver) = service(engine, ENDPOINTS - 1, &[]).await;
+    let quiet = healthy(&program, &receiver, ENDPOINTS - 1, 1).await;
+    program.register("m_1", &[troubled(Trouble::Hangs).await]).await;
+    let uri = format!("http://{}/v1/events/batch", program.internal);
+    let body = |batch: usize| {
+        let events: Vec<String> = (0..500).map(|number| event("m_1", batch * 500 + number)).collect();
+        format!(r#"{{"events":[{}]}}"#, events.join(","))
+    };
+    closed_loop(&uri, KEY, 8, BACKLOG / 500, body).await;
+    let latencies = healthy(&program, &receiver, ENDPOINTS - 1, 1).await;
+    compare(&format!("{BACKLOG} due for another"), &quiet, &latencies);
+    report(&format!("  peak memory with that backlog: {} MiB", program.usage().peak_memory_mib));
+}
+
+/// A thousand endpoints, of which a hundred hang.
+async fn many(engine: Engine, compare: impl Fn(&str, &Histogram<u64>, &Histogram<u64>)) {
+    const MERCHANTS: usize = 100;
+    let program = Program::start(engine, &[("delivery.timeout", "10s")]).await;
+    let receiver = Receiver::start().await;
+    for merchant in 0..MERCHANTS {
+        let urls: Vec<String> = (0..9).map(|number| format!("{}{number}", receiver.url)).collect();
+        program.register(&format!("m_{merchant}"), &urls).await;
+    }
+    let quiet = healthy(&program, &receiver, 9, MERCHANTS).await;
+    let dead = troubled(Trouble::Hangs).await;
+    for merchant in 0..MERCHANTS {
+        program.register(&format!("m_{merchant}"), std::slice::from_ref(&dead)).await;
+    }
+    let latencies = healthy(&program, &receiver, 9, MERCHANTS).await;
+    compare("100 of 1000 hang", &quiet, &latencies);
+}

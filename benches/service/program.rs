@@ -1,0 +1,135 @@
+//! The service under measurement.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{Engine, cluster, load::Client, postgres::Cluster};
+
+pub(crate) const KEY: &str = "bootstrap-key-of-the-benchmark";
+
+pub(crate) struct Program {
+    process: Child,
+    pub(crate) public: String,
+    pub(crate) internal: String,
+    pub(crate) engine: Engine,
+    folder: TempDir,
+    url: String,
+    _cluster: Option<Cluster>,
+}
+
+/// What the program has used so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    /// Of one core, in seconds.
+    pub(crate) cpu_seconds: f64,
+    pub(crate) peak_memory_mib: u64,
+}
+
+impl Program {
+    /// Starts it on a new database, with these settings besides.
+    pub(crate) async fn start(engine: Engine, settings: &[(&str, &str)]) -> Self {
+        let cluster = cluster(engine);
+        // Not in the system's folder for temporary files, which may be in memory.
+        let folder = tempfile::tempdir_in(".").expect("a folder on the disk that is measured");
+        let url = match &cluster {
+            Some(cluster) => cluster.new_database().await,
+            None => format!("sqlite://{}/k.db", folder.path().canonicalize().expect("its path").display()),
+        };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_k-webhooks"));
+        command
+            .args(["serve", "--config", "/dev/null"])
+            .args(["--set", "log.format=json", "--set", "log.filter=info"])
+            .args([
+                "--set",
+                "limits.requests_per_second=1000000",
+                "--set",
+                "limits.endpoints_per_merchant=100",
+            ])
+            .current_dir(folder.path())
+            .env("K_WEBHOOKS__DATABASE__URL", &url)
+            .env("K_WEBHOOKS__SERVER__LISTEN", "127.0.0.1:0")
+            .env("K_WEBHOOKS__INTERNAL__LISTEN", "127.0.0.1:0")
+            .env("K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY", KEY)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        for (key, value) in settings {
+            command.args(["--set", &format!("{key}={value}")]);
+        }
+        let mut process = command.spawn().expect("the program starts");
+        let (public, internal) = listening(&mut process);
+        Self { process, public, internal, engine, folder, url, _cluster: cluster }
+    }
+
+    /// Registers endpoints for a merchant at these addresses; answers their secrets.
+    pub(crate) async fn register(&self, merchant: &str, urls: &[String]) -> Vec<String> {
+        let client = Client::new();
+        let key =
+            client.post(&self.internal, &format!("/v1/merchants/{merchant}/api_keys"), KEY, &json!({})).await;
+        let key = key["secret_key"].as_str().expect("a key").to_owned();
+        let mut secrets = Vec::new();
+        for url in urls {
+            let made = client.post(&self.public, "/v1/webhook_endpoints", &key, &json!({ "url": url })).await;
+            secrets.push(made["signing_secret"].as_str().expect("a secret").to_owned());
+        }
+        secrets
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        let of = |file: &str| {
+            std::fs::read_to_string(format!("/proc/{}/{file}", self.process.id())).expect("the program runs")
+        };
+        // Behind the name, which is in parentheses: the 12th and 13th are the ticks in user and system mode.
+        let stat = of("stat");
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |field: &str| field.parse::<f64>().expect("ticks");
+        let status = of("status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        let peak: u64 = peak.trim().trim_end_matches(" kB").trim().parse().expect("a number");
+        Usage { cpu_seconds: (ticks(fields[11]) + ticks(fields[12])) / 100.0, peak_memory_mib: peak / 1024 }
+    }
+
+    /// Ends the program in order; answers how many bytes the database takes.
+    pub(crate) async fn stop(mut self) -> u64 {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
+        assert!(self.process.wait().expect("it ends").success());
+        match self.engine {
+            Engine::Sqlite => std::fs::metadata(self.folder.path().join("k.db")).expect("the file").len(),
+            Engine::Postgres => {
+                use sqlx::Connection as _;
+                let mut connection = sqlx::PgConnection::connect(&self.url).await.expect("a connection");
+                let size = "SELECT pg_database_size(current_database())";
+                let size: i64 = sqlx::query_scalar(size).fetch_one(&mut connection).await.expect("a size");
+                u64::try_from(size).expect("a size")
+            }
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Waits until the program says where it listens.
+fn listening(process: &mut Child) -> (String, String) {
+    let mut lines = BufReader::new(process.stderr.take().expect("its log")).lines();
+    let addresses = loop {
+        let line = lines.next().expect("the program listens").expect("its log is text");
+        let log: Value = serde_json::from_str(&line).expect("its log is JSON");
+        if log["fields"]["message"] == "listening" {
+            let address = |name: &str| log["fields"][name].as_str().expect("an address").to_owned();
+            break (address("public"), address("internal"));
+        }
+    };
+    // The pipe must be read on, or the program would wait for it.
+    std::thread::spawn(move || lines.for_each(drop));
+    addresses
+}
