@@ -10,9 +10,14 @@ use crate::{delivery::LeasedDelivery, id::EndpointId, store::Room};
 /// How many attempts a lane that was idle makes at once.
 const INITIAL_WIDTH: usize = 4;
 
-/// How many deliveries wait in a lane for each one that it sends at once: enough that it need not run dry while more
-/// are claimed.
-const WAITING_PER_SENDING: usize = 4;
+/// Idle lanes whose width is remembered: a lane runs dry between two claims, and must not begin anew each time.
+const IDLE_LANES_MAX: usize = 256;
+
+/// How many deliveries may wait in a lane that sends so many at once. It grows with the square: a quick endpoint answers
+/// many times while more are claimed and must not run dry, and one that never answers keeps few places from the others.
+fn waiting_max(width: usize) -> usize {
+    width * width / 2
+}
 
 /// What an attempt said about its endpoint's ability to take more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +28,15 @@ pub(super) enum Pace {
     FallsBehind,
     /// Nothing: it was not asked.
     Unknown,
+}
+
+/// What follows from an attempt for its lane.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// Whether it is time to claim more for the endpoint.
+    pub(super) claim: bool,
+    /// What waits behind more than the endpoint takes, and goes back.
+    pub(super) withdrawn: Vec<LeasedDelivery>,
 }
 
 #[derive(Debug)]
@@ -55,7 +69,11 @@ struct Lane {
 
 impl Lane {
     fn room(&self) -> usize {
-        (self.width * (1 + WAITING_PER_SENDING)).saturating_sub(self.sending + self.waiting.len())
+        (self.width + waiting_max(self.width)).saturating_sub(self.sending + self.waiting.len())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.sending == 0 && self.waiting.is_empty()
     }
 
     fn may_send(&self) -> bool {
@@ -90,7 +108,7 @@ impl Lanes {
         Room {
             // As many may wait as may be sent, so that memory has a bound.
             total: (2 * self.in_flight_max).saturating_sub(self.in_flight + self.waiting),
-            fresh_lane: self.fresh_width() * (1 + WAITING_PER_SENDING),
+            fresh_lane: self.fresh_width() + waiting_max(self.fresh_width()),
             lanes: self.by_endpoint.iter().map(|(id, lane)| (*id, lane.room())).collect(),
         }
     }
@@ -150,24 +168,25 @@ impl Lanes {
         None
     }
 
-    /// An attempt has been answered or has failed: its lane has a place again. Answers whether it is time to claim
-    /// more for this endpoint.
-    pub(super) fn sent(&mut self, id: EndpointId, pace: Pace) -> bool {
+    /// An attempt has been answered or has failed: its lane has a place again, and perhaps fewer for what waits.
+    pub(super) fn sent(&mut self, id: EndpointId, pace: Pace) -> Sent {
         let width_max = self.width_max;
-        let Some(lane) = self.by_endpoint.get_mut(&id) else { return false };
+        let Some(lane) = self.by_endpoint.get_mut(&id) else {
+            return Sent { claim: false, withdrawn: Vec::new() };
+        };
         lane.sending -= 1;
         lane.width = match pace {
             Pace::KeepsUp => (lane.width + 1).min(width_max),
             Pace::FallsBehind => (lane.width / 2).max(1),
             Pace::Unknown => lane.width,
         };
-        let claim = lane.backlog && lane.room() * 2 >= lane.width * WAITING_PER_SENDING;
-        if lane.sending == 0 && lane.waiting.is_empty() && !lane.backlog {
-            self.by_endpoint.remove(&id);
-        } else {
-            self.make_ready(id);
-        }
-        claim
+        let waiting_max = waiting_max(lane.width);
+        let withdrawn: Vec<_> = lane.waiting.drain(lane.waiting.len().min(waiting_max.max(1))..).collect();
+        self.waiting -= withdrawn.len();
+        lane.backlog |= !withdrawn.is_empty();
+        let claim = lane.backlog && lane.room() * 2 > waiting_max;
+        self.make_ready(id);
+        Sent { claim, withdrawn }
     }
 
     /// The outcomes of so many attempts are stored. Answers whether it is time to claim more.
@@ -189,10 +208,14 @@ impl Lanes {
     /// A claim looks at all due work: what was noted before is no longer news.
     pub(super) fn claiming(&mut self) {
         self.starved = false;
-        self.by_endpoint.retain(|_, lane| {
+        let mut idle = 0;
+        for lane in self.by_endpoint.values_mut() {
             lane.backlog = false;
-            lane.sending > 0 || !lane.waiting.is_empty()
-        });
+            idle += usize::from(lane.is_idle());
+        }
+        if idle > IDLE_LANES_MAX {
+            self.by_endpoint.retain(|_, lane| !lane.is_idle());
+        }
     }
 
     /// Takes out what waits for one endpoint, because it has changed.
@@ -266,18 +289,19 @@ mod tests {
     fn a_lane_starts_narrow_widens_with_answers_and_halves_when_its_endpoint_falls_behind() {
         let mut fixture = Fixture::new(100, 8);
         let endpoint = fixture.endpoint();
-        assert_eq!(fixture.offer(endpoint, 100), 20, "what does not fit is given back");
+        assert_eq!(fixture.offer(endpoint, 100), 12, "what does not fit is given back");
         assert_eq!(fixture.start().len(), 4);
         fixture.lanes.sent(endpoint, Pace::KeepsUp);
         assert_eq!(fixture.start().len(), 2, "one place freed and one more");
-        fixture.lanes.sent(endpoint, Pace::FallsBehind);
-        assert!(fixture.start().is_empty(), "four are still under way, and two are allowed");
+        let sent = fixture.lanes.sent(endpoint, Pace::FallsBehind);
+        assert_eq!(sent.withdrawn.len(), 4, "of six that wait behind two");
+        assert!(fixture.start().is_empty(), "five are still under way, and two are allowed");
         for _ in 0..4 {
             fixture.lanes.sent(endpoint, Pace::FallsBehind);
         }
         assert_eq!(fixture.start().len(), 1, "one is always allowed");
         fixture.lanes.sent(endpoint, Pace::Unknown);
-        assert_eq!(fixture.start().len(), 1, "what was not sent says nothing of the endpoint");
+        assert_eq!(fixture.offer(endpoint, 5), 1, "what was not sent says nothing of the endpoint");
     }
 
     #[test]
@@ -294,21 +318,29 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_with_a_backlog_asks_for_more_when_it_has_room_and_an_idle_one_is_forgotten() {
+    fn a_lane_with_a_backlog_asks_for_more_when_it_has_room_and_idle_ones_are_forgotten_when_they_are_many() {
         let mut fixture = Fixture::new(100, 4);
         let endpoint = fixture.endpoint();
-        fixture.offer(endpoint, 21);
+        fixture.offer(endpoint, 13);
         let (mut asked, mut under_way) = (0, fixture.start().len());
         while under_way > 0 {
-            asked += usize::from(fixture.lanes.sent(endpoint, Pace::KeepsUp));
+            asked += usize::from(fixture.lanes.sent(endpoint, Pace::KeepsUp).claim);
             fixture.lanes.recorded(1);
             under_way += fixture.start().len();
             under_way -= 1;
         }
         assert!(asked > 0, "the one given back is asked for");
-        assert_eq!(fixture.lanes.by_endpoint.len(), 1, "its backlog is remembered");
         fixture.lanes.claiming();
-        assert!(fixture.lanes.by_endpoint.is_empty());
+        assert_eq!(fixture.lanes.by_endpoint.len(), 1, "how wide it was is remembered");
+        for _ in 0..IDLE_LANES_MAX {
+            let other = fixture.endpoint();
+            fixture.offer(other, 1);
+            fixture.start();
+            fixture.lanes.sent(other, Pace::KeepsUp);
+            fixture.lanes.recorded(1);
+        }
+        fixture.lanes.claiming();
+        assert!(fixture.lanes.by_endpoint.is_empty(), "but not for any number of endpoints");
         assert_eq!(fixture.lanes.room().total, 200);
     }
 }

@@ -16,7 +16,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, mpsc},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -97,6 +100,8 @@ struct Inner {
     /// Whether this process takes deliveries: not before it runs, nor while it drains.
     taking: AtomicBool,
     attempts_recorded: AtomicU64,
+    /// Where attempts run: not where outcomes are stored, whose turn must not wait behind theirs.
+    runtime: Handle,
     sending: TaskTracker,
 }
 
@@ -130,7 +135,7 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
 const PAUSE_WHILE_OTHERS_CLAIM: Duration = Duration::from_millis(100);
 
 impl Dispatcher {
-    /// A dispatcher that takes nothing until [`Dispatcher::run`].
+    /// A dispatcher that takes nothing until [`Dispatcher::run`], and makes its attempts on this runtime.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -159,6 +164,7 @@ impl Dispatcher {
             cut_short: CancellationToken::new(),
             taking: AtomicBool::new(false),
             attempts_recorded: AtomicU64::new(0),
+            runtime: Handle::current(),
             sending: TaskTracker::new(),
         }));
         (dispatcher.clone(), Recorder::new(dispatcher, received))
@@ -383,10 +389,11 @@ impl Dispatcher {
     fn follow_gone_endpoint(&self, id: EndpointId) {
         let dispatcher = self.clone();
         self.0.activity.begin(1);
-        self.0.sending.spawn(async move {
+        let follow = async move {
             dispatcher.follow_endpoint(id).await;
             dispatcher.0.activity.end(1);
-        });
+        };
+        self.0.sending.spawn_on(follow, &self.0.runtime);
     }
 
     /// How many attempts this process has recorded.
@@ -428,7 +435,7 @@ impl Dispatcher {
         loop {
             let Some(delivery) = self.lanes().start() else { return };
             let dispatcher = self.clone();
-            self.0.sending.spawn(async move { dispatcher.send(delivery).await });
+            self.0.sending.spawn_on(async move { dispatcher.send(delivery).await }, &self.0.runtime);
         }
     }
 
@@ -458,10 +465,11 @@ impl Dispatcher {
                 }
             }
         };
-        let claim = self.lanes().sent(endpoint, pace);
+        let sent = self.lanes().sent(endpoint, pace);
         self.note(note);
+        self.give_back(sent.withdrawn);
         self.send_ready();
-        if claim {
+        if sent.claim {
             self.wake();
         }
     }

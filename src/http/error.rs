@@ -81,8 +81,7 @@ impl ApiError {
     }
 
     pub(super) fn unavailable(cause: impl Display) -> Self {
-        let message =
-            "The service cannot do this right now. Try again.";
+        let message = "The service cannot do this right now. Try again.";
         Self {
             retry_after: Some(Duration::from_secs(1)),
             cause: Some(cause.to_string()),

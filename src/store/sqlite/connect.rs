@@ -9,12 +9,12 @@ use std::{
 };
 
 use sqlx::{
-    Connection as _,
+    Connection as _, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
 
-use super::SqliteStore;
+use super::{SqliteStore, writer::Writer};
 use crate::{
     id::IdSource,
     store::{Result, StoreError},
@@ -23,8 +23,11 @@ use crate::{
 /// How long a statement waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an operation waits for the writer or a reader before the database counts as unavailable.
+/// How long an operation waits for a reader before the database counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// More rows than any operation reads.
+const ROW_BUFFER: usize = 8192;
 
 /// Reads are short and two cores serve them; more connections only hold more memory.
 const READERS: u32 = 4;
@@ -46,28 +49,24 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             // Batches have one text for each number of rows.
             .statement_cache_capacity(256)
+            // A full buffer puts the database's thread to sleep until it is read.
+            .row_buffer_size(ROW_BUFFER)
             .optimize_on_close(true, None);
-        let pool = || {
-            SqlitePoolOptions::new()
-                .acquire_timeout(ACQUIRE_TIMEOUT)
-                .test_before_acquire(false)
-                // Where a commit failed because the disk was full, SQLite has rolled back by itself and sqlx still counts
-                // a transaction: such a connection is replaced, or no write would ever begin again.
-                .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
-        };
         let cannot_open = |error| StoreError::Setup(format!("cannot open {}: {error}", path.display()));
-        let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(cannot_open)?;
+        let mut writer = SqliteConnection::connect_with(&options).await.map_err(cannot_open)?;
         let mut migrator = sqlx::migrate!("migrations/sqlite");
         // Migrations expand first and contract later, so this version runs on tables of the next.
         migrator.set_ignore_missing(true);
-        let migrated = migrator.run(&writer).await;
+        let migrated = migrator.run(&mut writer).await;
         migrated.map_err(|error| StoreError::Setup(format!("cannot migrate {}: {error}", path.display())))?;
-        let readers = pool()
+        let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
             .connect_with(options.read_only(true))
             .await
             .map_err(cannot_open)?;
-        Ok(Self { writer, readers, ids, path, worker_lock: Mutex::new(None) })
+        Ok(Self { writer: Writer::new(writer), readers, ids, path, worker_lock: Mutex::new(None) })
     }
 
     /// The file that `url` names.

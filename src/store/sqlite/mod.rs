@@ -7,18 +7,19 @@ mod batches;
 mod connect;
 #[path = "../operations/mod.rs"]
 mod operations;
+mod writer;
 
 use std::{fs::File, path::PathBuf, sync::Arc};
 
-use sqlx::{Sqlite, SqlitePool, Transaction, pool::PoolConnection};
+use sqlx::{Sqlite, SqlitePool, pool::PoolConnection};
 use tokio::sync::Mutex;
 
 use super::{Listen, News, Result};
 use crate::id::IdSource;
+use writer::{Write, Writer};
 
 type Database = Sqlite;
 type Engine = SqliteStore;
-type Write = Transaction<'static, Sqlite>;
 
 const RELEASE_ALL: &str = "UPDATE deliveries SET lease_token = NULL, claimable_at = next_attempt_at \
      WHERE status = 'pending' AND lease_token IS NOT NULL";
@@ -26,7 +27,7 @@ const RELEASE_ALL: &str = "UPDATE deliveries SET lease_token = NULL, claimable_a
 /// The store on a SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
-    writer: SqlitePool,
+    writer: Writer,
     readers: SqlitePool,
     ids: Arc<IdSource>,
     path: PathBuf,
@@ -49,7 +50,7 @@ impl SqliteStore {
 
     /// Begins a write. Dropped before its commit, it is rolled back.
     async fn write(&self) -> Result<Write> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        self.writer.begin().await
     }
 
     async fn close_pools(&self) {
@@ -60,7 +61,10 @@ impl SqliteStore {
     /// One worker at a time, so that its leases are all there are.
     async fn take_over(&self) -> Result<u64> {
         self.lock_as_worker().await?;
-        Ok(sqlx::query(RELEASE_ALL).execute(&self.writer).await?.rows_affected())
+        let mut write = self.write().await?;
+        let freed = sqlx::query(RELEASE_ALL).execute(&mut *write).await?.rows_affected();
+        write.commit().await?;
+        Ok(freed)
     }
 
     /// A file tells nobody: other processes on it look for themselves.
