@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Threads hand buffers to each other all the time, which the system's allocator takes locks for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     k_webhooks::cli::main()
 }

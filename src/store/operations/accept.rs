@@ -81,8 +81,7 @@ impl Engine {
         if batches::insert_keys(&mut write, &rows.keys, idempotency_ends_at, now).await? < rows.keys.len() {
             return Err(StoreError::Contended);
         }
-        batches::insert_events(&mut write, &rows.events).await?;
-        batches::insert_deliveries(&mut write, &rows.deliveries, now).await?;
+        batches::insert_events(&mut write, &rows.events, &rows.deliveries, now).await?;
         for (group, outcome) in groups.iter().zip(&mut outcomes) {
             for (event, accepted) in
                 group.iter().zip(outcome.iter_mut().flatten()).filter(|(_, made)| made.replayed)

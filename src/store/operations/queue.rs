@@ -136,8 +136,7 @@ impl Engine {
         if written.is_empty() {
             return Ok(recorded);
         }
-        expect_affected(batches::update_deliveries(&mut write, &written).await?, written.len())?;
-        batches::insert_attempts(&mut write, &written).await?;
+        expect_affected(batches::store_attempts(&mut write, &written).await?, written.len())?;
         for (result, _) in &written {
             if result.verdict == Verdict::Abandon(AbandonedReason::Gone) {
                 let endpoint = result.endpoint_id.to_string();

@@ -132,13 +132,24 @@ pub(super) async fn insert_keys(
     Ok(affected(&insert.execute(&mut **write).await?))
 }
 
-pub(super) async fn insert_events(write: &mut Write, events: &[EventValues]) -> Result<()> {
+/// Inserts events and their deliveries by one statement, which is one wait for the server instead of two.
+pub(super) async fn insert_events(
+    write: &mut Write,
+    events: &[EventValues],
+    deliveries: &[DeliveryValues],
+    now: UnixMs,
+) -> Result<()> {
     if events.is_empty() {
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO events (id, merchant_id, livemode, type, created_at, body) \
-         SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::text[], $5::bigint[], $6::bytea[])",
+        "WITH event AS ( \
+           INSERT INTO events (id, merchant_id, livemode, type, created_at, body) \
+           SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::text[], $5::bigint[], $6::bytea[])) \
+         INSERT INTO deliveries (id, merchant_id, livemode, event_id, webhook_endpoint_id, status, next_attempt_at, \
+           claimable_at, lease_token, attempt_count, ladder_failures, window_started_at, created_at) \
+         SELECT *, 0, 0, $16::bigint, $16 FROM unnest($7::text[], $8::text[], $9::boolean[], $10::text[], $11::text[], \
+           $12::text[], $13::bigint[], $14::bigint[], $15::text[])",
     )
     .bind(events.iter().map(|event| event.id.to_string()).collect::<Vec<_>>())
     .bind(events.iter().map(|event| event.tenant.merchant_id.as_str()).collect::<Vec<_>>())
@@ -146,25 +157,6 @@ pub(super) async fn insert_events(write: &mut Write, events: &[EventValues]) -> 
     .bind(events.iter().map(|event| event.event_type.as_str()).collect::<Vec<_>>())
     .bind(events.iter().map(|event| event.created_at.0).collect::<Vec<_>>())
     .bind(events.iter().map(|event| event.body.as_ref()).collect::<Vec<&[u8]>>())
-    .execute(&mut **write)
-    .await?;
-    Ok(())
-}
-
-pub(super) async fn insert_deliveries(
-    write: &mut Write,
-    deliveries: &[DeliveryValues],
-    now: UnixMs,
-) -> Result<()> {
-    if deliveries.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO deliveries (id, merchant_id, livemode, event_id, webhook_endpoint_id, status, next_attempt_at, \
-           claimable_at, lease_token, attempt_count, ladder_failures, window_started_at, created_at) \
-         SELECT *, 0, 0, $10, $10 FROM unnest($1::text[], $2::text[], $3::boolean[], $4::text[], $5::text[], \
-           $6::text[], $7::bigint[], $8::bigint[], $9::text[])",
-    )
     .bind(deliveries.iter().map(|delivery| delivery.id.to_string()).collect::<Vec<_>>())
     .bind(deliveries.iter().map(|delivery| delivery.tenant.merchant_id.as_str()).collect::<Vec<_>>())
     .bind(deliveries.iter().map(|delivery| delivery.tenant.livemode).collect::<Vec<_>>())
@@ -248,19 +240,27 @@ pub(super) async fn standings(write: &mut Write, ids: &[String]) -> Result<Vec<S
     Ok(standings.bind(ids).fetch_all(&mut **write).await?)
 }
 
-pub(super) async fn update_deliveries(
+/// Brings deliveries to where they stand after their attempts, and keeps those, by one statement. Answers how many
+/// deliveries there were.
+pub(super) async fn store_attempts(
     write: &mut Write,
     written: &[(&AttemptResult, Standing)],
 ) -> Result<usize> {
+    let attempts = || written.iter().map(|(result, _)| &result.attempt);
     let update = sqlx::query(
-        "UPDATE deliveries d SET attempt_count = r.attempt_count, ladder_failures = r.ladder_failures, \
+        "WITH attempt AS ( \
+           INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
+             failure_message, response_body, address) \
+           SELECT * FROM unnest($1::text[], $2::int[], $7::text[], $8::bigint[], $9::bigint[], $10::int[], \
+             $11::text[], $12::text[], $13::bytea[], $14::text[])) \
+         UPDATE deliveries d SET attempt_count = r.attempt_count, ladder_failures = r.ladder_failures, \
            status = r.status, abandoned_reason = r.abandoned_reason, next_attempt_at = r.next_attempt_at, \
            claimable_at = r.next_attempt_at, lease_token = NULL \
          FROM unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::text[], $6::bigint[]) \
            AS r (id, attempt_count, ladder_failures, status, abandoned_reason, next_attempt_at) WHERE d.id = r.id",
     )
     .bind(written.iter().map(|(result, _)| result.delivery_id.to_string()).collect::<Vec<_>>())
-    .bind(written.iter().map(|(result, _)| number(result.attempt.number)).collect::<Vec<_>>())
+    .bind(attempts().map(|attempt| number(attempt.number)).collect::<Vec<_>>())
     .bind(written.iter().map(|(_, after)| number(after.ladder_failures)).collect::<Vec<_>>())
     .bind(written.iter().map(|(_, after)| after.status.as_str()).collect::<Vec<_>>())
     .bind(
@@ -269,20 +269,7 @@ pub(super) async fn update_deliveries(
             .map(|(_, after)| after.abandoned_reason.map(AbandonedReason::as_str))
             .collect::<Vec<_>>(),
     )
-    .bind(written.iter().map(|(_, after)| after.next_attempt_at.map(|at| at.0)).collect::<Vec<_>>());
-    Ok(affected(&update.execute(&mut **write).await?))
-}
-
-pub(super) async fn insert_attempts(write: &mut Write, written: &[(&AttemptResult, Standing)]) -> Result<()> {
-    let attempts = || written.iter().map(|(result, _)| &result.attempt);
-    sqlx::query(
-        "INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
-           failure_message, response_body, address) \
-         SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::int[], $7::text[], \
-           $8::text[], $9::bytea[], $10::text[])",
-    )
-    .bind(written.iter().map(|(result, _)| result.delivery_id.to_string()).collect::<Vec<_>>())
-    .bind(attempts().map(|attempt| number(attempt.number)).collect::<Vec<_>>())
+    .bind(written.iter().map(|(_, after)| after.next_attempt_at.map(|at| at.0)).collect::<Vec<_>>())
     .bind(attempts().map(|attempt| attempt.id.to_string()).collect::<Vec<_>>())
     .bind(attempts().map(|attempt| attempt.started_at.0).collect::<Vec<_>>())
     .bind(attempts().map(|attempt| attempt.duration_ms).collect::<Vec<_>>())
@@ -294,10 +281,8 @@ pub(super) async fn insert_attempts(write: &mut Write, written: &[(&AttemptResul
     )
     .bind(attempts().map(|attempt| attempt.failure_message.as_deref()).collect::<Vec<_>>())
     .bind(attempts().map(|attempt| attempt.response_body.as_deref()).collect::<Vec<_>>())
-    .bind(attempts().map(|attempt| attempt.address.as_deref()).collect::<Vec<_>>())
-    .execute(&mut **write)
-    .await?;
-    Ok(())
+    .bind(attempts().map(|attempt| attempt.address.as_deref()).collect::<Vec<_>>());
+    Ok(affected(&update.execute(&mut **write).await?))
 }
 
 /// Removes events below `cut` that have no open delivery, with all that belongs to them; answers how many events.

@@ -122,7 +122,13 @@ pub(super) async fn insert_keys(
     Ok(keys.len())
 }
 
-pub(super) async fn insert_events(write: &mut Write, events: &[EventValues]) -> Result<()> {
+/// Inserts events and their deliveries.
+pub(super) async fn insert_events(
+    write: &mut Write,
+    events: &[EventValues],
+    deliveries: &[DeliveryValues],
+    now: UnixMs,
+) -> Result<()> {
     for events in events.chunks(ROWS_PER_STATEMENT) {
         let mut insert = QueryBuilder::<Sqlite>::new(
             "INSERT INTO events (id, merchant_id, livemode, type, created_at, body) ",
@@ -134,14 +140,6 @@ pub(super) async fn insert_events(write: &mut Write, events: &[EventValues]) -> 
         });
         insert.build().execute(&mut **write).await?;
     }
-    Ok(())
-}
-
-pub(super) async fn insert_deliveries(
-    write: &mut Write,
-    deliveries: &[DeliveryValues],
-    now: UnixMs,
-) -> Result<()> {
     for deliveries in deliveries.chunks(ROWS_PER_STATEMENT) {
         let mut insert = QueryBuilder::<Sqlite>::new(
             "INSERT INTO deliveries (id, merchant_id, livemode, event_id, webhook_endpoint_id, status, attempt_count, \
@@ -233,7 +231,8 @@ pub(super) async fn standings(write: &mut Write, ids: &[String]) -> Result<Vec<S
     Ok(lookup.build_query_as().fetch_all(&mut **write).await?)
 }
 
-pub(super) async fn update_deliveries(
+/// Brings deliveries to where they stand after their attempts, and keeps those. Answers how many deliveries there were.
+pub(super) async fn store_attempts(
     write: &mut Write,
     written: &[(&AttemptResult, Standing)],
 ) -> Result<usize> {
@@ -251,10 +250,7 @@ pub(super) async fn update_deliveries(
          status = r.status, abandoned_reason = r.abandoned_reason, next_attempt_at = r.next_attempt_at, \
          claimable_at = r.next_attempt_at, lease_token = NULL FROM r WHERE deliveries.id = r.id",
     );
-    Ok(affected(&update.build().execute(&mut **write).await?))
-}
-
-pub(super) async fn insert_attempts(write: &mut Write, written: &[(&AttemptResult, Standing)]) -> Result<()> {
+    let updated = affected(&update.build().execute(&mut **write).await?);
     let mut insert = QueryBuilder::<Sqlite>::new(
         "INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
          failure_message, response_body, address) ",
@@ -271,7 +267,7 @@ pub(super) async fn insert_attempts(write: &mut Write, written: &[(&AttemptResul
         row.push_bind(attempt.address.as_deref());
     });
     insert.build().execute(&mut **write).await?;
-    Ok(())
+    Ok(updated)
 }
 
 /// Removes events below `cut` that have no open delivery, with all that belongs to them; answers how many events.
