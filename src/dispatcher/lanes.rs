@@ -195,6 +195,11 @@ impl Lanes {
         self.starved && self.room().total >= self.in_flight_max
     }
 
+    /// There may be due work, and no room in all to look for it.
+    pub(super) fn starve(&mut self) {
+        self.starved = true;
+    }
+
     /// The database has due work that was left for want of room.
     pub(super) fn left_due(&mut self, endpoints: &[EndpointId]) {
         self.starved |= self.room().total == 0;
@@ -302,6 +307,22 @@ mod tests {
         assert_eq!(fixture.start().len(), 1, "one is always allowed");
         fixture.lanes.sent(endpoint, Pace::Unknown);
         assert_eq!(fixture.offer(endpoint, 5), 1, "what was not sent says nothing of the endpoint");
+    }
+
+    #[test]
+    fn a_look_that_was_put_off_for_want_of_room_is_asked_for_once_there_is_some() {
+        let mut fixture = Fixture::new(4, 4);
+        let endpoints: Vec<_> = (0..2).map(|_| fixture.endpoint()).collect();
+        for endpoint in &endpoints {
+            fixture.offer(*endpoint, 4);
+        }
+        assert_eq!((fixture.lanes.room().total, fixture.start().len()), (0, 4));
+        fixture.lanes.starve();
+        for endpoint in endpoints.iter().cycle().take(4) {
+            fixture.lanes.sent(*endpoint, Pace::KeepsUp);
+        }
+        assert!(!fixture.lanes.recorded(3), "a few places are not worth a look");
+        assert!(fixture.lanes.recorded(1));
     }
 
     #[test]

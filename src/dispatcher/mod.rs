@@ -221,13 +221,15 @@ impl Dispatcher {
         let now = self.0.clock.now();
         let offer = {
             let mut lanes = self.lanes();
+            let offer = self.offer_of(&lanes, now);
+            // Under one lock with the look at the room: a place that is freed in between would wake nobody.
+            if offer.leases.room.total == 0 || !self.is_taking() {
+                lanes.starve();
+                return Ok(Step { claimed: 0, next_due_at: None, more: false });
+            }
             lanes.claiming();
-            self.offer_of(&lanes, now)
+            offer
         };
-        if offer.leases.room.total == 0 || !self.is_taking() {
-            self.lanes().left_due(&[]);
-            return Ok(Step { claimed: 0, next_due_at: None, more: false });
-        }
         let claimed = self.0.store.claim(&offer.leases, now).await?;
         let count = claimed.deliveries.len();
         self.take(claimed.deliveries, &offer);

@@ -26,6 +26,11 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// Migrations may rebuild a large table.
 const MIGRATION_DEADLINE: Duration = Duration::from_secs(600);
 
+/// Every statement that is frequent goes by an index. A plan that was made while a table was small, and scans or hashes
+/// all of it, would be kept when it is large.
+const BY_INDEX: [(&str, &str); 3] =
+    [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+
 /// Names the lock under which one process at a time migrates: "k-webhooks" in hexadecimal, as far as it fits.
 const MIGRATION_LOCK: i64 = 0x6b2d_7765_6268_6f6b;
 
@@ -54,7 +59,8 @@ impl PostgresStore {
             // What earlier transactions prepared in the server's session would be in the way of this one's names.
             let begin = format!(
                 "BEGIN; DEALLOCATE ALL; SET LOCAL statement_timeout = {timeout_ms}; \
-                 SET LOCAL idle_in_transaction_session_timeout = {deadline_ms}"
+                 SET LOCAL idle_in_transaction_session_timeout = {deadline_ms}; {}",
+                BY_INDEX.map(|(setting, value)| format!("SET LOCAL {setting} = {value}")).join("; ")
             );
             connect = connect.statement_cache_capacity(0);
             // One small text for the life of the process.
@@ -64,6 +70,7 @@ impl PostgresStore {
                 ("statement_timeout", timeout_ms.to_string()),
                 ("idle_in_transaction_session_timeout", deadline_ms.to_string()),
             ]);
+            connect = connect.options(BY_INDEX);
             "BEGIN"
         };
         migrate(connect.clone()).await?;
