@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         LazyLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU16, AtomicUsize, Ordering},
     },
 };
 
@@ -65,8 +65,19 @@ pub(crate) fn run(command: &mut Command) {
     );
 }
 
+/// A port that nobody uses, below those that the system gives to connections: one of those could be taken by any
+/// connection before the server listens.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {
+        let share = u16::try_from(std::process::id() % 200).unwrap();
+        AtomicU16::new(12_000 + share * 100)
+    });
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::SeqCst);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 pub(crate) struct Cluster {
