@@ -42,16 +42,16 @@ impl Attempter {
     }
 
     /// Sends the event once. Whatever happens becomes an outcome to record.
-    pub async fn attempt(&self, delivery: LeasedDelivery) -> AttemptResult {
+    pub async fn attempt(&self, delivery: &LeasedDelivery) -> AttemptResult {
         let started_at = self.clock.now();
-        let exchange = match self.request(&delivery, started_at) {
+        let exchange = match self.request(delivery, started_at) {
             Ok(request) => self.transport.send(request).await,
             Err(message) => {
                 tracing::error!(delivery = %delivery.id, "{message}");
                 broken(message)
             }
         };
-        self.conclude(&delivery, started_at, exchange)
+        self.conclude(delivery, started_at, exchange)
     }
 
     /// The outcome of an attempt whose code panicked: a failure like any other, so that the ladder goes on.
@@ -114,7 +114,7 @@ impl Attempter {
             delivery_id: delivery.id,
             endpoint_id: delivery.destination.endpoint_id,
             lease: delivery.lease,
-            window_started_at: delivery.window_started_at,
+            leased_as: delivery.standing(),
             attempt: Attempt {
                 id: self.ids.next(started_at),
                 number,

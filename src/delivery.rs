@@ -123,6 +123,20 @@ pub struct LeasedDelivery {
     pub window_started_at: UnixMs,
 }
 
+impl LeasedDelivery {
+    /// How it stands unless something has happened to it since.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing {
+            status: DeliveryStatus::Pending,
+            abandoned_reason: None,
+            ladder_failures: self.ladder_failures,
+            window_started_at: self.window_started_at,
+            next_attempt_at: None,
+        }
+    }
+}
+
 /// What an attempt means for its delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -143,12 +157,20 @@ pub struct AttemptResult {
     pub endpoint_id: EndpointId,
     /// The lease it was made under.
     pub lease: LeaseToken,
-    /// The window it was scheduled in; a retry asked for meanwhile begins another.
-    pub window_started_at: UnixMs,
+    /// How the delivery stood when it was leased; a retry asked for meanwhile begins another window.
+    pub leased_as: Standing,
     /// The attempt.
     pub attempt: Attempt,
     /// What follows from it.
     pub verdict: Verdict,
+}
+
+impl AttemptResult {
+    /// Whether it says that the endpoint is gone.
+    #[must_use]
+    pub fn disables_endpoint(&self) -> bool {
+        self.verdict == Verdict::Abandon(AbandonedReason::Gone)
+    }
 }
 
 /// What an attempt's outcome is weighed against: the delivery as it stands when the outcome is recorded.

@@ -20,7 +20,7 @@ words! {
         BeforeSend "before_send",
         /// The receiver has answered, and nothing is recorded.
         AfterSend "after_send",
-        /// Outcomes are written and not committed.
+        /// Outcomes are written and, where one statement is not a transaction by itself, not committed.
         RecordBeforeCommit "record_before_commit",
         /// They are committed, and the dispatcher does not know.
         RecordAfterCommit "record_after_commit",

@@ -1,17 +1,22 @@
 //! Who may send now: a bounded lane for each endpoint under one global bound. Pure bookkeeping, no waiting.
 //!
 //! A lane starts narrow, widens with every answer and halves when its endpoint does not keep up, so that a slow or dead
-//! endpoint holds few of the places that all share, and one that recovers is not overrun.
+//! endpoint holds few of the places that all share, and one that recovers is not overrun. All endpoints in trouble
+//! together have half of the places, so that however many they are, the others go on.
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::{delivery::LeasedDelivery, id::EndpointId, store::Room};
+use crate::{delivery::LeasedDelivery, id::EndpointId};
 
 /// How many attempts a lane that was idle makes at once.
 const INITIAL_WIDTH: usize = 4;
 
 /// Idle lanes whose width is remembered: a lane runs dry between two claims, and must not begin anew each time.
 const IDLE_LANES_MAX: usize = 256;
+
+/// Idle lanes of endpoints in trouble that are remembered, at about a hundred bytes each: between two attempts of their
+/// ladders they must not pass for endpoints that answer.
+const TROUBLED_LANES_MAX: usize = 16_384;
 
 /// How many deliveries may wait in a lane that sends so many at once. It grows with the square: a quick endpoint answers
 /// many times while more are claimed and must not run dry, and one that never answers keeps few places from the others.
@@ -48,10 +53,18 @@ pub(super) struct Lanes {
     in_flight: usize,
     /// Deliveries waiting in all lanes.
     waiting: usize,
+    /// Deliveries waiting or under way in lanes whose endpoints do not answer.
+    troubled: usize,
+    /// The same of lanes that have had no answer yet.
+    untried: usize,
     in_flight_max: usize,
     width_max: usize,
     /// Whether due work was left because there was no room in all.
     starved: bool,
+    /// How often due work was looked for.
+    looks: u64,
+    /// With how many lanes the idle ones are forgotten next.
+    forget_at: usize,
     /// How often an endpoint has changed. What was offered before a change may be leased as the endpoint was.
     changes: u64,
 }
@@ -61,19 +74,21 @@ struct Lane {
     waiting: VecDeque<LeasedDelivery>,
     sending: usize,
     width: usize,
+    /// What the last attempt said.
+    pace: Pace,
     /// Whether the lane stands in `ready`.
     ready: bool,
-    /// Whether the database has more due work for it.
-    backlog: bool,
+    /// At which look the database had more due work for it.
+    backlog_at: Option<u64>,
 }
 
 impl Lane {
     fn room(&self) -> usize {
-        (self.width + waiting_max(self.width)).saturating_sub(self.sending + self.waiting.len())
+        (self.width + waiting_max(self.width)).saturating_sub(self.in_hand())
     }
 
-    fn is_idle(&self) -> bool {
-        self.sending == 0 && self.waiting.is_empty()
+    fn in_hand(&self) -> usize {
+        self.sending + self.waiting.len()
     }
 
     fn may_send(&self) -> bool {
@@ -88,9 +103,13 @@ impl Lanes {
             ready: VecDeque::new(),
             in_flight: 0,
             waiting: 0,
+            troubled: 0,
+            untried: 0,
             in_flight_max,
             width_max,
             starved: false,
+            looks: 0,
+            forget_at: IDLE_LANES_MAX,
             changes: 0,
         }
     }
@@ -103,14 +122,25 @@ impl Lanes {
         INITIAL_WIDTH.min(self.width_max)
     }
 
-    /// What can be taken now.
-    pub(super) fn room(&self) -> Room {
-        Room {
-            // As many may wait as may be sent, so that memory has a bound.
-            total: (2 * self.in_flight_max).saturating_sub(self.in_flight + self.waiting),
-            fresh_lane: self.fresh_width() + waiting_max(self.fresh_width()),
-            lanes: self.by_endpoint.iter().map(|(id, lane)| (*id, lane.room())).collect(),
-        }
+    /// What can be taken now in all: as many may wait as may be sent, so that memory has a bound.
+    pub(super) fn room(&self) -> usize {
+        (2 * self.in_flight_max).saturating_sub(self.in_flight + self.waiting)
+    }
+
+    /// What can be taken now for one endpoint. Endpoints in trouble share half of the places that attempts have, and with
+    /// those that have not answered yet three quarters, as after a start, when nothing is known of any.
+    pub(super) fn free(&self, id: EndpointId) -> usize {
+        let (room, pace) = match self.by_endpoint.get(&id) {
+            Some(lane) => (lane.room(), lane.pace),
+            None => (self.fresh_width() + waiting_max(self.fresh_width()), Pace::Unknown),
+        };
+        let half = (self.in_flight_max / 2).max(1);
+        let three_quarters = (self.in_flight_max * 3 / 4).max(1);
+        room.min(match pace {
+            Pace::KeepsUp => usize::MAX,
+            Pace::FallsBehind => half.saturating_sub(self.troubled),
+            Pace::Unknown => three_quarters.saturating_sub(self.troubled + self.untried),
+        })
     }
 
     fn lane(&mut self, id: EndpointId) -> &mut Lane {
@@ -119,22 +149,47 @@ impl Lanes {
             waiting: VecDeque::new(),
             sending: 0,
             width,
+            pace: Pace::Unknown,
             ready: false,
-            backlog: false,
+            backlog_at: None,
         })
+    }
+
+    /// How many deliveries are in hand of endpoints of this kind, where they share places.
+    fn sharing(&mut self, pace: Pace) -> Option<&mut usize> {
+        match pace {
+            Pace::KeepsUp => None,
+            Pace::FallsBehind => Some(&mut self.troubled),
+            Pace::Unknown => Some(&mut self.untried),
+        }
+    }
+
+    fn taken_in_hand(&mut self, pace: Pace, deliveries: usize) {
+        if let Some(sharing) = self.sharing(pace) {
+            *sharing += deliveries;
+        }
+    }
+
+    fn out_of_hand(&mut self, pace: Pace, deliveries: usize) {
+        if let Some(sharing) = self.sharing(pace) {
+            *sharing -= deliveries;
+        }
     }
 
     /// Puts a delivery into its lane; gives it back where the lane is full.
     #[expect(clippy::result_large_err, reason = "what is given back is moved on, not kept")]
     pub(super) fn offer(&mut self, delivery: LeasedDelivery) -> Result<(), LeasedDelivery> {
         let id = delivery.destination.endpoint_id;
+        let (full, looks) = (self.free(id) == 0, self.looks);
         let lane = self.lane(id);
-        if lane.room() == 0 {
-            lane.backlog = true;
+        if full {
+            lane.backlog_at = Some(looks);
             return Err(delivery);
         }
         lane.waiting.push_back(delivery);
+        let pace = lane.pace;
         self.waiting += 1;
+        self.taken_in_hand(pace, 1);
         self.make_ready(id);
         Ok(())
     }
@@ -170,21 +225,30 @@ impl Lanes {
 
     /// An attempt has been answered or has failed: its lane has a place again, and perhaps fewer for what waits.
     pub(super) fn sent(&mut self, id: EndpointId, pace: Pace) -> Sent {
-        let width_max = self.width_max;
+        let (width_max, looks) = (self.width_max, self.looks);
         let Some(lane) = self.by_endpoint.get_mut(&id) else {
             return Sent { claim: false, withdrawn: Vec::new() };
         };
+        let before = (lane.pace, lane.in_hand());
         lane.sending -= 1;
         lane.width = match pace {
             Pace::KeepsUp => (lane.width + 1).min(width_max),
             Pace::FallsBehind => (lane.width / 2).max(1),
             Pace::Unknown => lane.width,
         };
+        if pace != Pace::Unknown {
+            lane.pace = pace;
+        }
         let waiting_max = waiting_max(lane.width);
         let withdrawn: Vec<_> = lane.waiting.drain(lane.waiting.len().min(waiting_max.max(1))..).collect();
+        if !withdrawn.is_empty() {
+            lane.backlog_at = Some(looks);
+        }
+        let claim = lane.backlog_at == Some(looks) && lane.room() * 2 > waiting_max;
+        let after = (lane.pace, lane.in_hand());
+        self.out_of_hand(before.0, before.1);
+        self.taken_in_hand(after.0, after.1);
         self.waiting -= withdrawn.len();
-        lane.backlog |= !withdrawn.is_empty();
-        let claim = lane.backlog && lane.room() * 2 > waiting_max;
         self.make_ready(id);
         Sent { claim, withdrawn }
     }
@@ -192,7 +256,7 @@ impl Lanes {
     /// The outcomes of so many attempts are stored. Answers whether it is time to claim more.
     pub(super) fn recorded(&mut self, attempts: usize) -> bool {
         self.in_flight -= attempts;
-        self.starved && self.room().total >= self.in_flight_max
+        self.starved && self.room() >= self.in_flight_max
     }
 
     /// There may be due work, and no room in all to look for it.
@@ -200,27 +264,39 @@ impl Lanes {
         self.starved = true;
     }
 
-    /// The database has due work that was left for want of room.
-    pub(super) fn left_due(&mut self, endpoints: &[EndpointId]) {
-        self.starved |= self.room().total == 0;
+    /// The database has due work of these endpoints that was left for want of room. Answers whether there is room for
+    /// any of them now.
+    pub(super) fn left_due(&mut self, endpoints: &[EndpointId]) -> bool {
+        self.starved |= self.room() == 0;
         for id in endpoints {
             if let Some(lane) = self.by_endpoint.get_mut(id) {
-                lane.backlog = true;
+                lane.backlog_at = Some(self.looks);
             }
         }
+        self.room() > 0 && endpoints.iter().any(|id| self.free(*id) > 0)
     }
 
     /// A claim looks at all due work: what was noted before is no longer news.
     pub(super) fn claiming(&mut self) {
         self.starved = false;
-        let mut idle = 0;
-        for lane in self.by_endpoint.values_mut() {
-            lane.backlog = false;
-            idle += usize::from(lane.is_idle());
+        self.looks += 1;
+        if self.by_endpoint.len() > self.forget_at {
+            self.forget_idle();
         }
-        if idle > IDLE_LANES_MAX {
-            self.by_endpoint.retain(|_, lane| !lane.is_idle());
-        }
+    }
+
+    fn forget_idle(&mut self) {
+        let (mut answering, mut troubled) = (0, 0);
+        self.by_endpoint.retain(|_, lane| {
+            let (idle, most) = match lane.pace {
+                Pace::FallsBehind => (&mut troubled, TROUBLED_LANES_MAX),
+                Pace::KeepsUp | Pace::Unknown => (&mut answering, IDLE_LANES_MAX),
+            };
+            *idle += usize::from(lane.in_hand() == 0);
+            lane.in_hand() > 0 || *idle <= most
+        });
+        // Not before there are twice as many, so that it costs each lane little.
+        self.forget_at = (2 * self.by_endpoint.len()).max(IDLE_LANES_MAX);
     }
 
     /// Takes out what waits for one endpoint, because it has changed.
@@ -228,8 +304,10 @@ impl Lanes {
         self.changes += 1;
         let Some(lane) = self.by_endpoint.get_mut(&id) else { return Vec::new() };
         let withdrawn: Vec<_> = lane.waiting.drain(..).collect();
+        let (pace, idle) = (lane.pace, lane.sending == 0);
         self.waiting -= withdrawn.len();
-        if lane.sending == 0 {
+        self.out_of_hand(pace, withdrawn.len());
+        if idle {
             self.by_endpoint.remove(&id);
         }
         withdrawn
@@ -282,6 +360,22 @@ mod tests {
             deliveries.filter_map(|delivery| self.lanes.offer(delivery).ok()).count()
         }
 
+        /// Has so many endpoints answer an attempt each.
+        fn answering(&mut self, count: usize) -> Vec<EndpointId> {
+            let endpoints: Vec<_> = (0..count).map(|_| self.endpoint()).collect();
+            for endpoint in &endpoints {
+                self.attempted(*endpoint, Pace::KeepsUp);
+            }
+            endpoints
+        }
+
+        fn attempted(&mut self, endpoint: EndpointId, pace: Pace) {
+            assert_eq!(self.offer(endpoint, 1), 1);
+            assert_eq!(self.start(), [endpoint]);
+            self.lanes.sent(endpoint, pace);
+            self.lanes.recorded(1);
+        }
+
         /// Starts all that may be sent; answers to which endpoints.
         fn start(&mut self) -> Vec<EndpointId> {
             std::iter::from_fn(|| self.lanes.start())
@@ -312,11 +406,11 @@ mod tests {
     #[test]
     fn a_look_that_was_put_off_for_want_of_room_is_asked_for_once_there_is_some() {
         let mut fixture = Fixture::new(4, 4);
-        let endpoints: Vec<_> = (0..2).map(|_| fixture.endpoint()).collect();
+        let endpoints = fixture.answering(2);
         for endpoint in &endpoints {
             fixture.offer(*endpoint, 4);
         }
-        assert_eq!((fixture.lanes.room().total, fixture.start().len()), (0, 4));
+        assert_eq!((fixture.lanes.room(), fixture.start().len()), (0, 4));
         fixture.lanes.starve();
         for endpoint in endpoints.iter().cycle().take(4) {
             fixture.lanes.sent(*endpoint, Pace::KeepsUp);
@@ -328,7 +422,8 @@ mod tests {
     #[test]
     fn lanes_take_turns_under_the_global_bound() {
         let mut fixture = Fixture::new(4, 32);
-        let (one, two) = (fixture.endpoint(), fixture.endpoint());
+        let endpoints = fixture.answering(2);
+        let (one, two) = (endpoints[0], endpoints[1]);
         fixture.offer(one, 3);
         fixture.offer(two, 3);
         assert_eq!(fixture.start(), [one, two, one, two]);
@@ -354,14 +449,34 @@ mod tests {
         fixture.lanes.claiming();
         assert_eq!(fixture.lanes.by_endpoint.len(), 1, "how wide it was is remembered");
         for _ in 0..IDLE_LANES_MAX {
-            let other = fixture.endpoint();
-            fixture.offer(other, 1);
-            fixture.start();
-            fixture.lanes.sent(other, Pace::KeepsUp);
-            fixture.lanes.recorded(1);
+            fixture.answering(1);
         }
         fixture.lanes.claiming();
-        assert!(fixture.lanes.by_endpoint.is_empty(), "but not for any number of endpoints");
-        assert_eq!(fixture.lanes.room().total, 200);
+        assert_eq!(fixture.lanes.by_endpoint.len(), IDLE_LANES_MAX, "but not for any number of endpoints");
+        assert_eq!((fixture.lanes.room(), fixture.lanes.untried), (200, 0));
+    }
+
+    #[test]
+    fn endpoints_in_trouble_share_half_of_the_places_and_are_remembered_while_they_are_idle() {
+        let mut fixture = Fixture::new(100, 8);
+        let dead: Vec<_> = (0..=IDLE_LANES_MAX).map(|_| fixture.endpoint()).collect();
+        for endpoint in dead.iter().chain(&dead) {
+            fixture.attempted(*endpoint, Pace::FallsBehind);
+        }
+        fixture.lanes.claiming();
+        let taken: usize = dead.iter().map(|endpoint| fixture.offer(*endpoint, 10)).sum();
+        assert_eq!((taken, fixture.start().len()), (50, 50), "one each, and half of the places in all");
+        let (fresh, second) = (fixture.endpoint(), fixture.endpoint());
+        assert_eq!(fixture.offer(fresh, 100), 12, "of which nothing is known");
+        fixture.start();
+        assert_eq!(fixture.offer(second, 100), 12);
+        let third = fixture.endpoint();
+        assert_eq!(fixture.offer(third, 100), 1, "a quarter is left to those that answer");
+        fixture.lanes.sent(fresh, Pace::KeepsUp);
+        assert_eq!(fixture.offer(fresh, 100), 6, "all that its lane has room for");
+        fixture.lanes.sent(dead[0], Pace::KeepsUp);
+        assert_eq!(fixture.lanes.troubled, 49);
+        assert_eq!(fixture.offer(dead[1], 1), 0, "one attempt at a time");
+        assert_eq!(fixture.offer(dead[60], 1), 1, "a place that one of them leaves goes to another");
     }
 }

@@ -9,6 +9,7 @@ mod lanes;
 mod recorder;
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -16,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use tokio::{
     runtime::Handle,
     sync::{Notify, mpsc},
@@ -28,7 +30,7 @@ use crate::{
     delivery::{AttemptResult, LeasedDelivery},
     id::{EndpointId, IdSource},
     kill_point::{KillPoint, reached},
-    store::{LeaseOffer, News, Result, Store},
+    store::{LeaseOffer, News, Places, Result, Room, Store},
     transport::FailureCode,
 };
 
@@ -83,12 +85,12 @@ struct Inner {
     ids: Arc<IdSource>,
     attempter: Attempter,
     limits: Limits,
-    lanes: Mutex<Lanes>,
+    lanes: Arc<Mutex<Lanes>>,
     wake: Notify,
     /// When the loop looks again by itself.
     waits_until: AtomicI64,
-    /// One claim at a time: the loop's, or the test clock's.
-    claiming: tokio::sync::Mutex<()>,
+    /// One claim at a time: the loop's, or the test clock's. Holds after which endpoint the last one ended its look.
+    claiming: tokio::sync::Mutex<Option<EndpointId>>,
     activity: Activity,
     notes: mpsc::UnboundedSender<Note>,
     /// What the other processes are to be told.
@@ -153,10 +155,10 @@ impl Dispatcher {
             ids,
             attempter,
             limits,
-            lanes: Mutex::new(Lanes::new(limits.in_flight, limits.in_flight_per_endpoint)),
+            lanes: Arc::new(Mutex::new(Lanes::new(limits.in_flight, limits.in_flight_per_endpoint))),
             wake: Notify::new(),
             waits_until: AtomicI64::new(i64::MAX),
-            claiming: tokio::sync::Mutex::new(()),
+            claiming: tokio::sync::Mutex::new(None),
             activity: Activity::default(),
             notes,
             news,
@@ -171,7 +173,7 @@ impl Dispatcher {
     }
 
     fn lanes(&self) -> MutexGuard<'_, Lanes> {
-        self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.lanes)
     }
 
     /// Claims and sends until `stop`: a step, then a wait for news or for the next due time.
@@ -216,29 +218,25 @@ impl Dispatcher {
 
     /// Claims what is due and fits, and has it sent.
     pub async fn step(&self) -> Result<Step> {
-        let _turn = self.0.claiming.lock().await;
+        let mut looked_up_to = self.0.claiming.lock().await;
         let _busy = self.0.activity.busy();
         let now = self.0.clock.now();
         let offer = {
             let mut lanes = self.lanes();
             let offer = self.offer_of(&lanes, now);
             // Under one lock with the look at the room: a place that is freed in between would wake nobody.
-            if offer.leases.room.total == 0 || !self.is_taking() {
+            if offer.leases.room.total() == 0 || !self.is_taking() {
                 lanes.starve();
                 return Ok(Step { claimed: 0, next_due_at: None, more: false });
             }
             lanes.claiming();
             offer
         };
-        let claimed = self.0.store.claim(&offer.leases, now).await?;
+        let claimed = self.0.store.claim(&offer.leases, *looked_up_to, now).await?;
+        *looked_up_to = claimed.looked_up_to;
         let count = claimed.deliveries.len();
         self.take(claimed.deliveries, &offer);
-        let more = {
-            let mut lanes = self.lanes();
-            lanes.left_due(&claimed.left_due);
-            let room = lanes.room();
-            claimed.left_due.iter().any(|endpoint| room.has(*endpoint))
-        };
+        let more = self.lanes().left_due(&claimed.left_due) || claimed.unseen;
         Ok(Step { claimed: count, next_due_at: claimed.next_due_at, more })
     }
 
@@ -261,7 +259,8 @@ impl Dispatcher {
 
     fn offer_of(&self, lanes: &Lanes, now: UnixMs) -> Offer {
         let until = now.plus(self.0.limits.lease());
-        let leases = LeaseOffer { token: self.0.ids.next(now), until, room: lanes.room() };
+        let room = Room::new(lanes.room(), Arc::clone(&self.0.lanes) as Arc<dyn Places>);
+        let leases = LeaseOffer { token: self.0.ids.next(now), until, room };
         Offer { leases, changes: lanes.changes() }
     }
 
@@ -296,12 +295,8 @@ impl Dispatcher {
         if endpoints.is_empty() {
             return;
         }
-        let room = {
-            let mut lanes = self.lanes();
-            lanes.left_due(endpoints);
-            lanes.room()
-        };
-        if self.is_taking() && endpoints.iter().any(|endpoint| room.has(*endpoint)) {
+        let has_room = self.lanes().left_due(endpoints);
+        if self.is_taking() && has_room {
             self.wake();
         } else {
             self.tell(News::Due);
@@ -448,23 +443,16 @@ impl Dispatcher {
             (Note::Unattempted(id, lease), Pace::Unknown)
         } else {
             reached(KillPoint::BeforeSend);
-            // In a task of its own, so that a panic costs this attempt and nothing else.
-            let attempter = self.0.attempter.clone();
-            let mut attempt = tokio::spawn({
-                let delivery = delivery.clone();
-                async move { attempter.attempt(delivery).await }
-            });
+            // A panic costs this attempt and nothing else.
+            let attempt = AssertUnwindSafe(self.0.attempter.attempt(&delivery)).catch_unwind();
             tokio::select! {
-                attempted = &mut attempt => {
+                attempted = attempt => {
                     let result = attempted.unwrap_or_else(|_| self.0.attempter.panicked(&delivery));
                     reached(KillPoint::AfterSend);
                     let pace = pace(&result);
                     (Note::Attempted(Box::new(result)), pace)
                 }
-                () = self.0.cut_short.cancelled() => {
-                    attempt.abort();
-                    (Note::Unattempted(id, lease), Pace::Unknown)
-                }
+                () = self.0.cut_short.cancelled() => (Note::Unattempted(id, lease), Pace::Unknown),
             }
         };
         let sent = self.lanes().sent(endpoint, pace);
@@ -475,6 +463,17 @@ impl Dispatcher {
             self.wake();
         }
     }
+}
+
+/// What this process can take for an endpoint.
+impl Places for Mutex<Lanes> {
+    fn free(&self, endpoint: EndpointId) -> usize {
+        locked(self).free(endpoint)
+    }
+}
+
+fn locked(lanes: &Mutex<Lanes>) -> MutexGuard<'_, Lanes> {
+    lanes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether the endpoint can take more.

@@ -18,7 +18,8 @@ pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 pub use types::{
     Accepted, ApiKey, Claimed, DeliveryFilter, EndpointChange, EventFilter, IdempotencyConflict, KeyOwner,
-    LeaseOffer, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page, Paged, Position, Recorded, Room,
+    LeaseOffer, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page, Paged, Places, Position,
+    Recorded, Room,
 };
 
 use crate::{
@@ -192,8 +193,9 @@ pub trait Store: Send + Sync + 'static {
     // --- the queue ---
 
     /// Leases due deliveries to this process as far as `offer` has room, fairly: an endpoint's backlog costs the
-    /// others neither time nor room, and endpoints without room cost nothing. Lost leases are due when they end.
-    async fn claim(&self, offer: &LeaseOffer, now: UnixMs) -> Result<Claimed>;
+    /// others neither time nor room. Lost leases are due when they end. `after` is where the claim before this one
+    /// ended its look ([`Claimed::looked_up_to`]).
+    async fn claim(&self, offer: &LeaseOffer, after: Option<EndpointId>, now: UnixMs) -> Result<Claimed>;
 
     /// Records attempts and what follows from them. Where the lease was lost meanwhile, nothing is written. An attempt
     /// that was recorded before counts as written. A 410 disables the endpoint. Answers in the order given.

@@ -8,13 +8,21 @@ use sqlx::FromRow;
 use super::{ApiKey, KeyOwner, Page, Paged, Position, Result, StoreError};
 use crate::{
     clock::UnixMs,
-    delivery::{Attempt, Delivery},
+    delivery::{Attempt, AttemptResult, Delivery, Standing},
     endpoint::{Destination, EnabledEvents, Endpoint, SealedSecret},
     event::{Event, EventType},
     id::{DeliveryId, EndpointId, EventId, LeaseToken},
     merchant::{MerchantId, Tenant},
     vault::Sealed,
 };
+
+/// Refuses to go on where a statement touched other rows than those it was for.
+pub(super) fn expect_affected(table: &'static str, affected: usize, rows: usize) -> Result<()> {
+    if affected == rows {
+        return Ok(());
+    }
+    Err(StoreError::Inconsistent { table, column: "id", id: format!("{affected} rows instead of {rows}") })
+}
 
 /// Reads a text column as what it should be.
 pub(super) fn read<T: FromStr>(text: &str, table: &'static str, column: &'static str, id: &str) -> Result<T> {
@@ -309,6 +317,19 @@ pub(super) struct RememberedRow {
     pub(super) key: String,
     pub(super) fingerprint: Vec<u8>,
     pub(super) event_id: String,
+}
+
+/// An outcome to write, where its delivery still stands as `before`.
+pub(super) struct Change<'a> {
+    pub(super) result: &'a AttemptResult,
+    pub(super) before: Standing,
+    pub(super) after: Standing,
+}
+
+impl<'a> Change<'a> {
+    pub(super) fn of(result: &'a AttemptResult, before: Standing) -> Self {
+        Self { result, before, after: before.after(result.leased_as.window_started_at, result.verdict) }
+    }
 }
 
 /// How a delivery stands when an outcome is to be recorded.

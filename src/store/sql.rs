@@ -134,12 +134,19 @@ pub(super) const ABANDON_HELD_DELETED: &str = "UPDATE deliveries \
      SET status = 'abandoned', abandoned_reason = 'endpoint_deleted' \
      WHERE status = 'held' AND id IN (SELECT id FROM deliveries \
        WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at >= 0 LIMIT $2)";
-pub(super) const UNSETTLED_ENDPOINTS: &str = "SELECT e.id FROM webhook_endpoints e \
+/// Of the endpoints that are off, those with pending deliveries; and of those with held ones, hopping from one to the
+/// next, those that are on or deleted.
+pub(super) const UNSETTLED_ENDPOINTS: &str = "WITH RECURSIVE holding (endpoint_id) AS ( \
+       SELECT min(webhook_endpoint_id) FROM deliveries WHERE status = 'held' \
+       UNION ALL \
+       SELECT (SELECT min(d.webhook_endpoint_id) FROM deliveries d \
+               WHERE d.status = 'held' AND d.webhook_endpoint_id > holding.endpoint_id) \
+       FROM holding WHERE holding.endpoint_id IS NOT NULL) \
+     SELECT e.id FROM webhook_endpoints e \
      WHERE (e.status = 'disabled' OR e.deleted_at IS NOT NULL) AND EXISTS \
        (SELECT 1 FROM deliveries d WHERE d.status = 'pending' AND d.webhook_endpoint_id = e.id AND d.claimable_at >= 0) \
-     UNION SELECT e.id FROM webhook_endpoints e \
-     WHERE (e.status = 'enabled' OR e.deleted_at IS NOT NULL) AND EXISTS \
-       (SELECT 1 FROM deliveries d WHERE d.status = 'held' AND d.webhook_endpoint_id = e.id AND d.window_started_at >= 0) \
+     UNION SELECT e.id FROM holding JOIN webhook_endpoints e ON e.id = holding.endpoint_id \
+     WHERE e.status = 'enabled' OR e.deleted_at IS NOT NULL \
      LIMIT $1";
 
 macro_rules! event_columns {
@@ -205,18 +212,24 @@ pub(super) const INSERT_DELIVERY: &str = "INSERT INTO deliveries (id, merchant_i
      webhook_endpoint_id, status, attempt_count, ladder_failures, window_started_at, next_attempt_at, claimable_at, \
      created_at) VALUES ($1, $2, $3, $4, $5, 'pending', 0, 0, $6, $6, $6, $6)";
 
-/// Hops from endpoint to endpoint through the index of pending deliveries, so that its cost is the number of endpoints
-/// with open work, whatever their backlogs. An endpoint that is off is not among them.
-pub(super) const LANES: &str = "WITH RECURSIVE lane (endpoint_id) AS ( \
-       SELECT min(webhook_endpoint_id) FROM deliveries WHERE status = 'pending' \
+/// What is due, as far as one look goes (`$2` deliveries), by endpoint; and, without one, when the next becomes due.
+pub(super) const DUE: &str = "SELECT endpoint_id, min(due_at) AS due_at, count(*) AS deliveries FROM ( \
+       SELECT webhook_endpoint_id AS endpoint_id, claimable_at AS due_at FROM deliveries \
+       WHERE status = 'pending' AND claimable_at <= $1 ORDER BY claimable_at LIMIT $2) AS due \
+     GROUP BY endpoint_id \
+     UNION ALL SELECT NULL, min(claimable_at), 0 FROM deliveries WHERE status = 'pending' AND claimable_at > $1";
+
+/// Hops from endpoint to endpoint through the index of pending deliveries, from `$1` and `$2` times, whatever their
+/// backlogs, and says when the first delivery of each is due.
+pub(super) const LANES: &str = "WITH RECURSIVE lane (endpoint_id, hop) AS ( \
+       SELECT min(webhook_endpoint_id), 1 FROM deliveries WHERE status = 'pending' AND webhook_endpoint_id > $1 \
        UNION ALL \
        SELECT (SELECT min(d.webhook_endpoint_id) FROM deliveries d \
-               WHERE d.status = 'pending' AND d.webhook_endpoint_id > lane.endpoint_id) \
-       FROM lane WHERE lane.endpoint_id IS NOT NULL) \
+               WHERE d.status = 'pending' AND d.webhook_endpoint_id > lane.endpoint_id), lane.hop + 1 \
+       FROM lane WHERE lane.endpoint_id IS NOT NULL AND lane.hop < $2) \
      SELECT lane.endpoint_id, (SELECT min(d.claimable_at) FROM deliveries d \
        WHERE d.status = 'pending' AND d.webhook_endpoint_id = lane.endpoint_id) AS due_at \
-     FROM lane JOIN webhook_endpoints e ON e.id = lane.endpoint_id \
-     WHERE e.status = 'enabled' AND e.deleted_at IS NULL";
+     FROM lane WHERE lane.endpoint_id IS NOT NULL";
 
 pub(super) const TAKE_UPKEEP_TURN: &str = "INSERT INTO upkeep_turns (name, free_at) VALUES ($1, $2) \
      ON CONFLICT (name) DO UPDATE SET free_at = excluded.free_at WHERE upkeep_turns.free_at <= $3";

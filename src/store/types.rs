@@ -1,6 +1,6 @@
 //! What goes into the store and comes out of it, besides the domain's own types.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use crate::{
     clock::UnixMs,
@@ -166,38 +166,61 @@ pub struct LeaseOffer {
 }
 
 /// How much due work a process can take, in all and for each endpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Room {
-    /// In all.
-    pub total: usize,
-    /// For an endpoint that is not in `lanes`.
-    pub fresh_lane: usize,
-    /// For endpoints whose work is under way.
-    pub lanes: HashMap<EndpointId, usize>,
+    total: usize,
+    places: Arc<dyn Places>,
+    taken: HashMap<EndpointId, usize>,
+}
+
+/// How much due work a process can take for one endpoint. It is asked when it matters, so that an offer costs the same
+/// however many endpoints there are.
+pub trait Places: Send + Sync {
+    /// Places that are free for this endpoint just now.
+    fn free(&self, endpoint: EndpointId) -> usize;
+}
+
+/// The same for every endpoint.
+impl Places for usize {
+    fn free(&self, _: EndpointId) -> usize {
+        *self
+    }
 }
 
 impl Room {
-    /// Whether anything more fits for this endpoint.
+    /// Room for so many in all, and for each endpoint as `places` says.
     #[must_use]
-    pub fn has(&self, endpoint: EndpointId) -> bool {
-        self.of(endpoint) > 0
+    pub fn new(total: usize, places: Arc<dyn Places>) -> Self {
+        Self { total, places, taken: HashMap::new() }
+    }
+
+    /// How much is left in all.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.total
     }
 
     /// How much fits for this endpoint, were it alone.
     #[must_use]
     pub fn of(&self, endpoint: EndpointId) -> usize {
-        (*self.lanes.get(&endpoint).unwrap_or(&self.fresh_lane)).min(self.total)
+        let taken = self.taken.get(&endpoint).copied().unwrap_or_default();
+        self.places.free(endpoint).saturating_sub(taken).min(self.total)
     }
 
     /// Takes a place for this endpoint, where there is one.
     pub fn take(&mut self, endpoint: EndpointId) -> bool {
-        let lane = self.lanes.entry(endpoint).or_insert(self.fresh_lane);
-        if self.total == 0 || *lane == 0 {
+        if self.of(endpoint) == 0 {
             return false;
         }
         self.total -= 1;
-        *lane -= 1;
+        *self.taken.entry(endpoint).or_default() += 1;
         true
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Room").field("total", &self.total).finish_non_exhaustive()
     }
 }
 
@@ -228,8 +251,13 @@ pub struct Claimed {
     pub deliveries: Vec<LeasedDelivery>,
     /// When the next delivery becomes due, of those that were not due yet.
     pub next_due_at: Option<UnixMs>,
-    /// Endpoints with due work that was left for want of room.
+    /// Endpoints with due work that was left for want of room. An endpoint whose last due delivery just fitted may be
+    /// among them.
     pub left_due: Vec<EndpointId>,
+    /// Whether more was due than one look covers, so that there may be endpoints with due work that were not looked at.
+    pub unseen: bool,
+    /// After which endpoint, in the order of ids, those come; none where they begin with the first.
+    pub looked_up_to: Option<EndpointId>,
 }
 
 /// What came of recording an attempt.

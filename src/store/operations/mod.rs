@@ -413,8 +413,8 @@ impl Store for Engine {
         .await
     }
 
-    async fn claim(&self, offer: &LeaseOffer, now: UnixMs) -> Result<Claimed> {
-        self.run(|| self.claim_due(offer, now)).await
+    async fn claim(&self, offer: &LeaseOffer, after: Option<EndpointId>, now: UnixMs) -> Result<Claimed> {
+        self.run(|| self.claim_due(offer, after, now)).await
     }
 
     async fn record(&self, results: &[AttemptResult], now: UnixMs) -> Result<Vec<Recorded>> {

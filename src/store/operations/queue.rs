@@ -10,102 +10,132 @@ use bytes::Bytes;
 use super::{Database, Engine, Write, batches, query, query_as, reached};
 use crate::{
     clock::UnixMs,
-    delivery::{AbandonedReason, AttemptResult, LeasedDelivery, Standing, Verdict},
+    delivery::{AttemptResult, LeasedDelivery, Standing},
     endpoint::Destination,
-    id::{EndpointId, EventId},
+    id::{AttemptId, EndpointId, EventId},
     kill_point::KillPoint,
     store::{
         Claimed, LeaseOffer, Recorded, Result, StoreError,
-        rows::{LeasedRow, candidates, read, read_number, read_optional},
+        rows::{Change, LeasedRow, candidates, expect_affected, read, read_number, read_optional},
         sql,
     },
 };
 
 const DELIVERIES: &str = "deliveries";
 
-/// Endpoints served by one claim, so that the transaction stays short however many have due work.
-const LANES_PER_CLAIM: usize = 256;
+/// How far one look for due work goes: deliveries in the order of time, or endpoints where more than that is due.
+const LOOK: usize = 256;
 
-/// Refuses to commit where a statement touched other rows than those it was for.
-fn expect_affected(affected: usize, rows: usize) -> Result<()> {
-    if affected == rows {
-        return Ok(());
-    }
-    let id = format!("{affected} rows instead of {rows}");
-    Err(StoreError::Inconsistent { table: DELIVERIES, column: "id", id })
+/// Deliveries leased by one claim, so that the transaction stays short and processes that share a backlog take turns.
+const CLAIM_MAX: usize = 512;
+
+/// An endpoint with due work.
+struct Due {
+    endpoint: String,
+    id: EndpointId,
+    /// How many deliveries are due, as far as that is known.
+    deliveries: usize,
+}
+
+fn count(number: i64) -> usize {
+    usize::try_from(number).unwrap_or_default()
 }
 
 impl Engine {
-    pub(super) async fn claim_due(&self, offer: &LeaseOffer, now: UnixMs) -> Result<Claimed> {
-        // Read first: where nothing is due, no write lock is taken and nothing is synced.
-        let lanes = query_as!((String, i64), sql::LANES).fetch_all(&mut *self.read().await?).await?;
+    pub(super) async fn claim_due(
+        &self,
+        offer: &LeaseOffer,
+        after: Option<EndpointId>,
+        now: UnixMs,
+    ) -> Result<Claimed> {
         let mut claimed = Claimed::default();
-        let mut due = Vec::new();
-        for (endpoint, due_at) in lanes {
-            let id: EndpointId = read(&endpoint, DELIVERIES, "webhook_endpoint_id", &endpoint)?;
-            if due_at > now.0 {
-                claimed.next_due_at =
-                    Some(UnixMs(claimed.next_due_at.map_or(due_at, |next| next.0.min(due_at))));
-            } else if offer.room.has(id) {
-                due.push((endpoint, due_at));
-            } else {
-                claimed.left_due.push(id);
-            }
-        }
-        if due.is_empty() {
+        // Read first: where nothing is due, no write lock is taken and nothing is synced.
+        let due = self.look(offer, after, now, &mut claimed).await?;
+        let mut shares = shares(due, offer, &mut claimed.left_due);
+        if shares.is_empty() {
             return Ok(claimed);
         }
-        // The longest waiting first, so that no endpoint is passed over for ever.
-        due.sort_unstable_by_key(|(_, due_at)| *due_at);
-        let behind = due.split_off(due.len().min(offer.room.total).min(LANES_PER_CLAIM));
-        for (endpoint, _) in &behind {
-            claimed.left_due.push(read(endpoint, DELIVERIES, "webhook_endpoint_id", endpoint)?);
-        }
-        // Of each endpoint as much as it has room for, but of all no more than twice what is taken: what long backlogs
-        // leave free, short ones may fill.
-        let share = (2 * offer.room.total / due.len()).max(1);
-        let mut lanes = Vec::with_capacity(due.len());
-        for (endpoint, _) in due {
-            let id: EndpointId = read(&endpoint, DELIVERIES, "webhook_endpoint_id", &endpoint)?;
-            // One row more tells whether any are left.
-            let limit = offer.room.of(id).min(share) + 1;
-            lanes.push((endpoint, i64::try_from(limit).unwrap_or(i64::MAX)));
-        }
-
         let mut write = self.write().await?;
-        let endpoints: Vec<&str> = lanes.iter().map(|(endpoint, _)| endpoint.as_str()).collect();
+        let endpoints: Vec<&str> = shares.iter().map(|(due, _)| due.endpoint.as_str()).collect();
         let known = candidates(batches::destinations(&mut write, &endpoints).await?)?;
         let destinations: HashMap<_, _> =
             known.into_iter().map(|known| (known.destination.endpoint_id, known.destination)).collect();
-        // Without those that were switched off since they were looked up.
-        lanes.retain(|(endpoint, _)| endpoint.parse().is_ok_and(|id| destinations.contains_key(&id)));
-        if lanes.is_empty() {
+        // Without those that are off.
+        shares.retain(|(due, _)| destinations.contains_key(&due.id));
+        if shares.is_empty() {
             return Ok(claimed);
         }
-        let mut room = offer.room.clone();
-        let mut found: HashMap<String, i64> = HashMap::with_capacity(lanes.len());
-        let mut left_due = BTreeSet::new();
-        for row in batches::due_rows(&mut write, &lanes, now).await? {
-            *found.entry(row.webhook_endpoint_id.clone()).or_default() += 1;
+        let lanes: Vec<_> = shares
+            .iter()
+            .map(|(due, share)| (due.endpoint.clone(), i64::try_from(*share).unwrap_or(i64::MAX)))
+            .collect();
+        let mut found: HashMap<EndpointId, usize> = HashMap::with_capacity(lanes.len());
+        for row in batches::lease_due(&mut write, &lanes, offer, now).await? {
             let delivery = leased(row, offer, &destinations)?;
-            if room.take(delivery.destination.endpoint_id) {
-                claimed.deliveries.push(delivery);
-            } else {
-                left_due.insert(delivery.destination.endpoint_id);
-            }
+            *found.entry(delivery.destination.endpoint_id).or_default() += 1;
+            claimed.deliveries.push(delivery);
         }
-        for (endpoint, limit) in &lanes {
-            if found.get(endpoint) == Some(limit) {
-                left_due.insert(read(endpoint, DELIVERIES, "webhook_endpoint_id", endpoint)?);
-            }
-        }
-        claimed.left_due.extend(left_due);
-        let ids: Vec<String> = claimed.deliveries.iter().map(|delivery| delivery.id.to_string()).collect();
-        expect_affected(batches::lease(&mut write, &ids, offer).await?, ids.len())?;
+        let left =
+            shares.iter().filter(|(due, share)| found.get(&due.id) == Some(share) && due.deliveries > *share);
+        claimed.left_due.extend(left.map(|(due, _)| due.id));
         reached(KillPoint::ClaimBeforeCommit);
         write.commit().await?;
         reached(KillPoint::ClaimAfterCommit);
         Ok(claimed)
+    }
+
+    /// Endpoints with due work that there is room for. Where little is due, all of it is seen in the order of time.
+    /// Where more is, perhaps of one endpoint, endpoints are looked at in turn: from `after` on, until some are found.
+    async fn look(
+        &self,
+        offer: &LeaseOffer,
+        after: Option<EndpointId>,
+        now: UnixMs,
+        claimed: &mut Claimed,
+    ) -> Result<Vec<Due>> {
+        let limit = i64::try_from(LOOK).unwrap_or(i64::MAX);
+        let soonest = query_as!((Option<String>, Option<i64>, i64), sql::DUE, now.0, limit);
+        let soonest = soonest.fetch_all(&mut *self.read().await?).await?;
+        let mut seen = Vec::with_capacity(soonest.len());
+        let mut deliveries_seen = 0;
+        for (endpoint, due_at, deliveries) in soonest {
+            match endpoint {
+                Some(endpoint) => {
+                    deliveries_seen += count(deliveries);
+                    seen.push((endpoint, due_at.unwrap_or_default(), count(deliveries)));
+                }
+                None => claimed.next_due_at = due_at.map(UnixMs),
+            }
+        }
+        if deliveries_seen < LOOK {
+            // The longest waiting first, so that no endpoint is passed over for ever.
+            seen.sort_unstable_by_key(|(_, due_at, _)| *due_at);
+            let seen = seen.into_iter().map(|(endpoint, _, deliveries)| (endpoint, deliveries));
+            return with_room(seen, offer, &mut claimed.left_due);
+        }
+        let start = after.map_or_else(String::new, |id| id.to_string());
+        let (mut from, mut wrapped) = (start.clone(), start.is_empty());
+        loop {
+            let lanes = query_as!((String, i64), sql::LANES, from.as_str(), limit);
+            let lanes = lanes.fetch_all(&mut *self.read().await?).await?;
+            let last = lanes.last().filter(|_| lanes.len() == LOOK).map(|(endpoint, _)| endpoint.clone());
+            let due = lanes.into_iter().filter(|(_, due_at)| *due_at <= now.0);
+            let due =
+                with_room(due.map(|(endpoint, _)| (endpoint, usize::MAX)), offer, &mut claimed.left_due)?;
+            from = match last {
+                Some(last) if !wrapped || start.is_empty() || last < start => last,
+                None if !wrapped => {
+                    wrapped = true;
+                    String::new()
+                }
+                // All have been looked at.
+                _ => return Ok(due),
+            };
+            if !due.is_empty() {
+                (claimed.looked_up_to, claimed.unseen) = (from.parse().ok(), true);
+                return Ok(due);
+            }
+        }
     }
 
     pub(super) async fn record_attempts(
@@ -113,39 +143,73 @@ impl Engine {
         results: &[AttemptResult],
         now: UnixMs,
     ) -> Result<Vec<Recorded>> {
+        let mut written = self.record_undisturbed(results).await?;
+        let rest: Vec<_> = results.iter().filter(|result| !written.contains(&result.attempt.id)).collect();
+        if !rest.is_empty() {
+            written.extend(self.record_disturbed(&rest, now).await?);
+        }
+        let recorded = |result: &AttemptResult| {
+            if written.contains(&result.attempt.id) { Recorded::Written } else { Recorded::LeaseLost }
+        };
+        Ok(results.iter().map(recorded).collect())
+    }
+
+    /// Records attempts whose deliveries nobody has touched since they were leased, which is nearly all, without reading
+    /// first. Answers which. Those that change their endpoint are not among them.
+    async fn record_undisturbed(&self, results: &[AttemptResult]) -> Result<HashSet<AttemptId>> {
+        let plain = results.iter().filter(|result| !result.disables_endpoint());
+        let changes: Vec<_> = plain.map(|result| Change::of(result, result.leased_as)).collect();
+        if changes.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let mut write = self.write_once().await?;
+        let written = batches::store_attempts(&mut write, &changes).await?;
+        reached(KillPoint::RecordBeforeCommit);
+        write.commit().await?;
+        reached(KillPoint::RecordAfterCommit);
+        Ok(attempts_of(&changes, &written))
+    }
+
+    /// Records attempts, weighing each against what has happened to its delivery meanwhile. Answers which are stored, now
+    /// or before.
+    async fn record_disturbed(&self, results: &[&AttemptResult], now: UnixMs) -> Result<HashSet<AttemptId>> {
         let mut write = self.write().await?;
-        let gone = |result: &&AttemptResult| result.verdict == Verdict::Abandon(AbandonedReason::Gone);
-        let gone: BTreeSet<_> =
-            results.iter().filter(gone).map(|result| result.endpoint_id.to_string()).collect();
+        let gone: BTreeSet<_> = results
+            .iter()
+            .filter(|result| result.disables_endpoint())
+            .map(|result| result.endpoint_id.to_string())
+            .collect();
         batches::lock_endpoints(&mut write, &gone.iter().map(String::as_str).collect::<Vec<_>>()).await?;
         let standings = standings(&mut write, results).await?;
-        let stored = stored(&mut write, results, &standings).await?;
-        let mut recorded = Vec::with_capacity(results.len());
-        let mut written = Vec::with_capacity(results.len());
+        let mut changes = Vec::with_capacity(results.len());
+        let mut recorded = HashSet::with_capacity(results.len());
         for result in results {
-            match standings.get(&(result.delivery_id.to_string(), result.lease.to_string())) {
-                Some(standing) => {
-                    written.push((result, standing.after(result.window_started_at, result.verdict)));
-                    recorded.push(Recorded::Written);
-                }
-                // A commit whose answer was lost has written it already.
-                None if stored.contains(&result.attempt.id.to_string()) => recorded.push(Recorded::Written),
-                None => recorded.push(Recorded::LeaseLost),
+            let key = (result.delivery_id.to_string(), result.lease.to_string());
+            if let Some(standing) = standings.get(&key) {
+                changes.push(Change::of(result, *standing));
+                continue;
+            }
+            // A commit whose answer was lost may have written it already.
+            let number = i64::from(result.attempt.number);
+            let stored: Option<(String,)> =
+                query_as!((String,), sql::ATTEMPT_ID, key.0, number).fetch_optional(&mut *write).await?;
+            if stored.is_some_and(|(id,)| id == result.attempt.id.to_string()) {
+                recorded.insert(result.attempt.id);
             }
         }
-        if written.is_empty() {
+        if changes.is_empty() {
             return Ok(recorded);
         }
-        expect_affected(batches::store_attempts(&mut write, &written).await?, written.len())?;
-        for (result, _) in &written {
-            if result.verdict == Verdict::Abandon(AbandonedReason::Gone) {
-                let endpoint = result.endpoint_id.to_string();
-                query!(sql::DISABLE_GONE_ENDPOINT, endpoint, now.0).execute(&mut *write).await?;
-            }
+        let written = batches::store_attempts(&mut write, &changes).await?;
+        expect_affected(DELIVERIES, written.len(), changes.len())?;
+        for Change { result, .. } in changes.iter().filter(|change| change.result.disables_endpoint()) {
+            let endpoint = result.endpoint_id.to_string();
+            query!(sql::DISABLE_GONE_ENDPOINT, endpoint, now.0).execute(&mut *write).await?;
         }
         reached(KillPoint::RecordBeforeCommit);
         write.commit().await?;
         reached(KillPoint::RecordAfterCommit);
+        recorded.extend(attempts_of(&changes, &written));
         Ok(recorded)
     }
 
@@ -181,10 +245,61 @@ fn leased(
     })
 }
 
+/// Of endpoints with so many due deliveries, those that there is room for; the others are left.
+fn with_room(
+    endpoints: impl Iterator<Item = (String, usize)>,
+    offer: &LeaseOffer,
+    left_due: &mut Vec<EndpointId>,
+) -> Result<Vec<Due>> {
+    let mut due = Vec::new();
+    for (endpoint, deliveries) in endpoints {
+        let id: EndpointId = read(&endpoint, DELIVERIES, "webhook_endpoint_id", &endpoint)?;
+        if offer.room.of(id) > 0 {
+            due.push(Due { endpoint, id, deliveries });
+        } else {
+            left_due.push(id);
+        }
+    }
+    Ok(due)
+}
+
+/// How many of each endpoint to lease: an equal share of what a claim takes, and what one endpoint leaves of its share
+/// goes to the others. Endpoints for which nothing remains are left.
+fn shares(mut due: Vec<Due>, offer: &LeaseOffer, left_due: &mut Vec<EndpointId>) -> Vec<(Due, usize)> {
+    let mut remaining = offer.room.total().min(CLAIM_MAX);
+    let behind = due.split_off(due.len().min(remaining));
+    left_due.extend(behind.iter().map(|due| due.id));
+    let mut wants: Vec<_> = due
+        .into_iter()
+        .map(|due| {
+            let want = offer.room.of(due.id).min(due.deliveries);
+            (due, want)
+        })
+        .collect();
+    wants.sort_unstable_by_key(|(_, want)| *want);
+    let mut endpoints = wants.len();
+    for (_, want) in &mut wants {
+        *want = (*want).min(remaining / endpoints);
+        remaining -= *want;
+        endpoints -= 1;
+    }
+    wants
+}
+
+/// The attempts of these deliveries.
+fn attempts_of(changes: &[Change<'_>], deliveries: &[String]) -> HashSet<AttemptId> {
+    let deliveries: HashSet<&str> = deliveries.iter().map(String::as_str).collect();
+    changes
+        .iter()
+        .filter(|change| deliveries.contains(change.result.delivery_id.to_string().as_str()))
+        .map(|change| change.result.attempt.id)
+        .collect()
+}
+
 /// How the deliveries stand now, by id and lease.
 async fn standings(
     write: &mut Write,
-    results: &[AttemptResult],
+    results: &[&AttemptResult],
 ) -> Result<HashMap<(String, String), Standing>> {
     let ids: Vec<String> = results.iter().map(|result| result.delivery_id.to_string()).collect();
     let rows = batches::standings(write, &ids).await?;
@@ -206,23 +321,4 @@ async fn standings(
         standings.insert((row.id, lease), standing);
     }
     Ok(standings)
-}
-
-/// Which of the attempts whose lease is gone are stored already.
-async fn stored(
-    write: &mut Write,
-    results: &[AttemptResult],
-    standings: &HashMap<(String, String), Standing>,
-) -> Result<HashSet<String>> {
-    let mut stored = HashSet::new();
-    for result in results {
-        let (delivery, lease) = (result.delivery_id.to_string(), result.lease.to_string());
-        if !standings.contains_key(&(delivery.clone(), lease)) {
-            let number = i64::from(result.attempt.number);
-            let id =
-                query_as!((String,), sql::ATTEMPT_ID, delivery, number).fetch_optional(&mut **write).await?;
-            stored.extend(id.map(|(id,)| id));
-        }
-    }
-    Ok(stored)
 }

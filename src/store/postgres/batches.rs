@@ -1,22 +1,41 @@
 //! Statements over many rows: arrays, unnested. What a decision rests on is locked first, endpoints before deliveries and
 //! each in the order of ids; where two processes still wait for each other, one of them begins again.
 
-use sqlx::postgres::PgQueryResult;
+use sqlx::{
+    FromRow as _, Row as _,
+    postgres::{PgQueryResult, PgRow},
+};
 
 use super::Write;
 use crate::{
     clock::UnixMs,
-    delivery::{AbandonedReason, AttemptResult, Standing},
+    delivery::AbandonedReason,
     id::{DeliveryId, LeaseToken},
     merchant::Tenant,
     store::{
         LeaseOffer, Result,
         rows::{
-            DeliveryValues, DestinationRow, EventValues, KeyValues, LeasedRow, RememberedRow, StandingRow,
+            Change, DeliveryValues, DestinationRow, EventValues, KeyValues, LeasedRow, RememberedRow,
+            StandingRow,
         },
         sql::destination_columns,
     },
 };
+
+/// Destination rows of endpoints that are locked, in the order of ids. `waited` says that a row was changed between the
+/// statement's beginning and its lock.
+macro_rules! locking_destinations {
+    ($which:literal) => {
+        concat!(
+            "SELECT ",
+            destination_columns!(),
+            ", e.xmin <> seen.xmin AS waited FROM webhook_endpoints e JOIN webhook_endpoints seen ON seen.id = e.id \
+             JOIN signing_secrets s ON s.webhook_endpoint_id = e.id ",
+            $which,
+            " ORDER BY e.id, s.id DESC FOR SHARE OF e"
+        )
+    };
+}
 
 fn affected(result: &PgQueryResult) -> usize {
     usize::try_from(result.rows_affected()).unwrap_or(usize::MAX)
@@ -74,32 +93,45 @@ pub(super) async fn remembered(
 /// The tenants' endpoints, which do not change until the transaction ends: whoever changes one waits, and finds all
 /// deliveries made here when it has its deliveries follow.
 pub(super) async fn endpoints_of(write: &mut Write, tenants: &[&Tenant]) -> Result<Vec<DestinationRow>> {
-    let locked: Vec<(String,)> = sqlx::query_as(
-        "SELECT e.id FROM webhook_endpoints e \
-         JOIN unnest($1::text[], $2::boolean[]) AS tenant (merchant_id, livemode) \
-         ON e.merchant_id = tenant.merchant_id AND e.livemode = tenant.livemode \
-         WHERE e.deleted_at IS NULL ORDER BY e.id FOR SHARE OF e",
-    )
+    let locked = sqlx::query(locking_destinations!(
+        "JOIN unnest($1::text[], $2::boolean[]) AS tenant (merchant_id, livemode) \
+           ON e.merchant_id = tenant.merchant_id AND e.livemode = tenant.livemode WHERE e.deleted_at IS NULL"
+    ))
     .bind(tenants.iter().map(|tenant| tenant.merchant_id.as_str()).collect::<Vec<_>>())
     .bind(tenants.iter().map(|tenant| tenant.livemode).collect::<Vec<_>>())
     .fetch_all(&mut **write)
     .await?;
-    let ids: Vec<&str> = locked.iter().map(|(id,)| id.as_str()).collect();
-    with_secrets(write, &ids).await
+    as_locked(write, locked).await
 }
 
-/// A statement of its own, after the locks: it sees the secrets of a rotation that was waited for.
-async fn with_secrets(write: &mut Write, endpoints: &[&str]) -> Result<Vec<DestinationRow>> {
-    if endpoints.is_empty() {
-        return Ok(Vec::new());
+/// Where to send for these endpoints, as far as they are on, and do not change until the transaction ends.
+pub(super) async fn destinations(write: &mut Write, endpoints: &[&str]) -> Result<Vec<DestinationRow>> {
+    let locked = sqlx::query(locking_destinations!(
+        "WHERE e.id = ANY($1) AND e.status = 'enabled' AND e.deleted_at IS NULL"
+    ));
+    let locked = locked.bind(endpoints).fetch_all(&mut **write).await?;
+    as_locked(write, locked).await
+}
+
+/// What was locked. Where a change was waited for, the secrets are those before it, and are read again by a statement
+/// that begins after it.
+async fn as_locked(write: &mut Write, locked: Vec<PgRow>) -> Result<Vec<DestinationRow>> {
+    let mut waited = false;
+    for row in &locked {
+        waited |= row.try_get::<bool, _>("waited")?;
     }
+    if !waited {
+        return Ok(locked.iter().map(DestinationRow::from_row).collect::<std::result::Result<_, _>>()?);
+    }
+    let ids = locked.iter().map(|row| row.try_get::<&str, _>("id"));
+    let ids = ids.collect::<std::result::Result<Vec<_>, _>>()?;
     let rows = sqlx::query_as(concat!(
         "SELECT ",
         destination_columns!(),
         " FROM webhook_endpoints e JOIN signing_secrets s ON s.webhook_endpoint_id = e.id \
          WHERE e.id = ANY($1) ORDER BY e.id, s.id DESC"
     ));
-    Ok(rows.bind(endpoints).fetch_all(&mut **write).await?)
+    Ok(rows.bind(ids).fetch_all(&mut **write).await?)
 }
 
 /// Remembers keys; an earlier use whose time has ended is replaced. Answers how many it could: where another process has
@@ -178,44 +210,30 @@ pub(super) async fn endpoint_state(write: &mut Write, id: &str) -> Result<Option
     Ok(state.bind(id).fetch_optional(&mut **write).await?)
 }
 
-/// Where to send for these endpoints, as far as they are on, and do not change until the transaction ends.
-pub(super) async fn destinations(write: &mut Write, endpoints: &[&str]) -> Result<Vec<DestinationRow>> {
-    let locked: Vec<(String,)> = sqlx::query_as(
-        "SELECT id FROM webhook_endpoints WHERE id = ANY($1) AND status = 'enabled' AND deleted_at IS NULL \
-         ORDER BY id FOR SHARE",
-    )
-    .bind(endpoints)
-    .fetch_all(&mut **write)
-    .await?;
-    let ids: Vec<&str> = locked.iter().map(|(id,)| id.as_str()).collect();
-    with_secrets(write, &ids).await
-}
-
-/// The due rows of these endpoints, of each as many as its number says, with their events. Rows that another process is
-/// claiming are passed over.
-pub(super) async fn due_rows(
+/// Leases due deliveries of these endpoints, of each as many as its number says. Rows that another process is claiming
+/// are passed over.
+pub(super) async fn lease_due(
     write: &mut Write,
     lanes: &[(String, i64)],
+    offer: &LeaseOffer,
     now: UnixMs,
 ) -> Result<Vec<LeasedRow>> {
-    let due = sqlx::query_as(
+    let lease = sqlx::query_as(
         "WITH due AS MATERIALIZED ( \
-           SELECT d.* FROM unnest($1::text[], $2::bigint[]) AS lane (endpoint_id, room) CROSS JOIN LATERAL ( \
-             SELECT x.id, x.event_id, x.webhook_endpoint_id, x.attempt_count, x.ladder_failures, x.window_started_at \
-             FROM deliveries x WHERE x.status = 'pending' AND x.webhook_endpoint_id = lane.endpoint_id \
-               AND x.claimable_at <= $3 ORDER BY x.claimable_at LIMIT lane.room FOR UPDATE SKIP LOCKED) d) \
-         SELECT due.*, e.type AS event_type, e.body FROM due JOIN events e ON e.id = due.event_id",
+           SELECT d.id FROM unnest($1::text[], $2::bigint[]) AS lane (endpoint_id, room) CROSS JOIN LATERAL ( \
+             SELECT x.id FROM deliveries x WHERE x.status = 'pending' AND x.webhook_endpoint_id = lane.endpoint_id \
+               AND x.claimable_at <= $3 ORDER BY x.claimable_at LIMIT lane.room FOR UPDATE SKIP LOCKED) d), \
+         leased AS ( \
+           UPDATE deliveries d SET lease_token = $4, claimable_at = $5 FROM due WHERE d.id = due.id \
+           RETURNING d.id, d.event_id, d.webhook_endpoint_id, d.attempt_count, d.ladder_failures, d.window_started_at) \
+         SELECT leased.*, e.type AS event_type, e.body FROM leased JOIN events e ON e.id = leased.event_id",
     )
     .bind(lanes.iter().map(|(endpoint, _)| endpoint.as_str()).collect::<Vec<_>>())
     .bind(lanes.iter().map(|(_, room)| *room).collect::<Vec<_>>())
-    .bind(now.0);
-    Ok(due.fetch_all(&mut **write).await?)
-}
-
-pub(super) async fn lease(write: &mut Write, ids: &[String], offer: &LeaseOffer) -> Result<usize> {
-    let lease = sqlx::query("UPDATE deliveries SET lease_token = $2, claimable_at = $3 WHERE id = ANY($1)");
-    let lease = lease.bind(ids).bind(offer.token.to_string()).bind(offer.until.0);
-    Ok(affected(&lease.execute(&mut **write).await?))
+    .bind(now.0)
+    .bind(offer.token.to_string())
+    .bind(offer.until.0);
+    Ok(lease.fetch_all(&mut **write).await?)
 }
 
 /// Fenced by the lease, so that a lease given back late frees nobody else's.
@@ -240,36 +258,41 @@ pub(super) async fn standings(write: &mut Write, ids: &[String]) -> Result<Vec<S
     Ok(standings.bind(ids).fetch_all(&mut **write).await?)
 }
 
-/// Brings deliveries to where they stand after their attempts, and keeps those, by one statement. Answers how many
-/// deliveries there were.
-pub(super) async fn store_attempts(
-    write: &mut Write,
-    written: &[(&AttemptResult, Standing)],
-) -> Result<usize> {
-    let attempts = || written.iter().map(|(result, _)| &result.attempt);
-    let update = sqlx::query(
-        "WITH attempt AS ( \
-           INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
+/// Brings deliveries to where they stand after their attempts, and keeps those, as far as they still have their lease and
+/// stand as expected: by one statement, which needs no transaction around it. Answers which.
+pub(super) async fn store_attempts(write: &mut Write, changes: &[Change<'_>]) -> Result<Vec<String>> {
+    let attempts = || changes.iter().map(|change| &change.result.attempt);
+    let store = sqlx::query_as(
+        "WITH written AS ( \
+           UPDATE deliveries d SET attempt_count = r.number, ladder_failures = r.ladder_failures, status = r.status, \
+             abandoned_reason = r.abandoned_reason, next_attempt_at = r.next_attempt_at, \
+             claimable_at = r.next_attempt_at, lease_token = NULL \
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::int[], $6::int[], $7::text[], $8::text[], \
+             $9::bigint[], $10::text[], $11::bigint[], $12::bigint[], $13::int[], $14::text[], $15::text[], $16::bytea[], \
+             $17::text[]) AS r (delivery_id, lease, was, window_started_at, number, ladder_failures, status, \
+             abandoned_reason, next_attempt_at, id, started_at, duration_ms, response_status, failure_code, \
              failure_message, response_body, address) \
-           SELECT * FROM unnest($1::text[], $2::int[], $7::text[], $8::bigint[], $9::bigint[], $10::int[], \
-             $11::text[], $12::text[], $13::bytea[], $14::text[])) \
-         UPDATE deliveries d SET attempt_count = r.attempt_count, ladder_failures = r.ladder_failures, \
-           status = r.status, abandoned_reason = r.abandoned_reason, next_attempt_at = r.next_attempt_at, \
-           claimable_at = r.next_attempt_at, lease_token = NULL \
-         FROM unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::text[], $6::bigint[]) \
-           AS r (id, attempt_count, ladder_failures, status, abandoned_reason, next_attempt_at) WHERE d.id = r.id",
+           WHERE d.id = r.delivery_id AND d.lease_token = r.lease AND d.status = r.was \
+             AND d.window_started_at = r.window_started_at \
+           RETURNING r.delivery_id, r.number, r.id, r.started_at, r.duration_ms, r.response_status, r.failure_code, \
+             r.failure_message, r.response_body, r.address) \
+         INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
+           failure_message, response_body, address) SELECT * FROM written RETURNING delivery_id",
     )
-    .bind(written.iter().map(|(result, _)| result.delivery_id.to_string()).collect::<Vec<_>>())
+    .bind(changes.iter().map(|change| change.result.delivery_id.to_string()).collect::<Vec<_>>())
+    .bind(changes.iter().map(|change| change.result.lease.to_string()).collect::<Vec<_>>())
+    .bind(changes.iter().map(|change| change.before.status.as_str()).collect::<Vec<_>>())
+    .bind(changes.iter().map(|change| change.before.window_started_at.0).collect::<Vec<_>>())
     .bind(attempts().map(|attempt| number(attempt.number)).collect::<Vec<_>>())
-    .bind(written.iter().map(|(_, after)| number(after.ladder_failures)).collect::<Vec<_>>())
-    .bind(written.iter().map(|(_, after)| after.status.as_str()).collect::<Vec<_>>())
+    .bind(changes.iter().map(|change| number(change.after.ladder_failures)).collect::<Vec<_>>())
+    .bind(changes.iter().map(|change| change.after.status.as_str()).collect::<Vec<_>>())
     .bind(
-        written
+        changes
             .iter()
-            .map(|(_, after)| after.abandoned_reason.map(AbandonedReason::as_str))
+            .map(|change| change.after.abandoned_reason.map(AbandonedReason::as_str))
             .collect::<Vec<_>>(),
     )
-    .bind(written.iter().map(|(_, after)| after.next_attempt_at.map(|at| at.0)).collect::<Vec<_>>())
+    .bind(changes.iter().map(|change| change.after.next_attempt_at.map(|at| at.0)).collect::<Vec<_>>())
     .bind(attempts().map(|attempt| attempt.id.to_string()).collect::<Vec<_>>())
     .bind(attempts().map(|attempt| attempt.started_at.0).collect::<Vec<_>>())
     .bind(attempts().map(|attempt| attempt.duration_ms).collect::<Vec<_>>())
@@ -282,7 +305,8 @@ pub(super) async fn store_attempts(
     .bind(attempts().map(|attempt| attempt.failure_message.as_deref()).collect::<Vec<_>>())
     .bind(attempts().map(|attempt| attempt.response_body.as_deref()).collect::<Vec<_>>())
     .bind(attempts().map(|attempt| attempt.address.as_deref()).collect::<Vec<_>>());
-    Ok(affected(&update.execute(&mut **write).await?))
+    let written: Vec<(String,)> = store.fetch_all(&mut **write).await?;
+    Ok(written.into_iter().map(|(id,)| id).collect())
 }
 
 /// Removes events below `cut` that have no open delivery, with all that belongs to them; answers how many events.

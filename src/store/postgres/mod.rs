@@ -69,15 +69,23 @@ impl PostgresStore {
 
     /// A connection that only reads.
     async fn read(&self) -> Result<Session> {
-        let connection = self.pool.acquire().await?;
-        let session = Session::new(connection, self.deadline);
-        // A pooler may give each statement another session of the server, but for those of one transaction.
-        if self.transaction_pooling { session.begin(self.begin).await } else { Ok(session) }
+        self.write_once().await
     }
 
     /// Begins a write. Dropped before its commit, it is rolled back.
     async fn write(&self) -> Result<Session> {
-        Session::new(self.pool.acquire().await?, self.deadline).begin(self.begin).await
+        self.session().await?.begin(self.begin).await
+    }
+
+    /// Begins a write of one statement, which is a transaction by itself.
+    async fn write_once(&self) -> Result<Session> {
+        let session = self.session().await?;
+        // A pooler may give each statement another session of the server, but for those of one transaction.
+        if self.transaction_pooling { session.begin(self.begin).await } else { Ok(session) }
+    }
+
+    async fn session(&self) -> Result<Session> {
+        Ok(Session::new(self.pool.acquire().await?, self.deadline))
     }
 
     async fn close_pools(&self) {

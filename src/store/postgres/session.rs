@@ -34,8 +34,10 @@ impl Session {
     }
 
     pub(super) async fn commit(mut self) -> std::result::Result<(), sqlx::Error> {
-        self.execute("COMMIT").await?;
-        self.in_transaction = false;
+        if self.in_transaction {
+            self.execute("COMMIT").await?;
+            self.in_transaction = false;
+        }
         // It has answered: however long all took, it does not hang.
         self.taken_at = Instant::now();
         Ok(())

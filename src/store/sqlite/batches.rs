@@ -1,18 +1,21 @@
 //! Statements over many rows: single statements over a `VALUES` list, whose text sqlx builds from constants and
 //! placeholders only. There is one writer, so nothing needs to be locked.
 
+use std::collections::HashSet;
+
 use sqlx::{QueryBuilder, Sqlite, sqlite::SqliteQueryResult};
 
 use super::Write;
 use crate::{
     clock::UnixMs,
-    delivery::{AbandonedReason, AttemptResult, Standing},
+    delivery::AbandonedReason,
     id::{DeliveryId, LeaseToken},
     merchant::Tenant,
     store::{
         LeaseOffer, Result,
         rows::{
-            DeliveryValues, DestinationRow, EventValues, KeyValues, LeasedRow, RememberedRow, StandingRow,
+            Change, DeliveryValues, DestinationRow, EventValues, KeyValues, LeasedRow, RememberedRow,
+            StandingRow, expect_affected,
         },
         sql::destination_columns,
     },
@@ -177,10 +180,11 @@ pub(super) async fn destinations(write: &mut Write, endpoints: &[&str]) -> Resul
     Ok(lookup.build_query_as().fetch_all(&mut **write).await?)
 }
 
-/// The due rows of these endpoints, of each as many as its number says, with their events.
-pub(super) async fn due_rows(
+/// Leases due deliveries of these endpoints, of each as many as its number says.
+pub(super) async fn lease_due(
     write: &mut Write,
     lanes: &[(String, i64)],
+    offer: &LeaseOffer,
     now: UnixMs,
 ) -> Result<Vec<LeasedRow>> {
     // A `LIMIT` cannot come from a row, so each endpoint has a query of its own.
@@ -198,19 +202,18 @@ pub(super) async fn due_rows(
          d.ladder_failures, d.window_started_at \
          FROM due CROSS JOIN deliveries d ON d.id = due.id CROSS JOIN events e ON e.id = d.event_id",
     );
-    Ok(pick.build_query_as().fetch_all(&mut **write).await?)
-}
-
-pub(super) async fn lease(write: &mut Write, ids: &[String], offer: &LeaseOffer) -> Result<usize> {
+    let due: Vec<LeasedRow> = pick.build_query_as().fetch_all(&mut **write).await?;
     let mut lease = QueryBuilder::<Sqlite>::new("UPDATE deliveries SET lease_token = ");
     lease.push_bind(offer.token.to_string()).push(", claimable_at = ").push_bind(offer.until.0);
     lease.push(" WHERE id IN (");
     let mut list = lease.separated(", ");
-    for id in ids {
-        list.push_bind(id.as_str());
+    for row in &due {
+        list.push_bind(row.id.as_str());
     }
     lease.push(")");
-    Ok(affected(&lease.build().execute(&mut **write).await?))
+    let leased = affected(&lease.build().execute(&mut **write).await?);
+    expect_affected("deliveries", leased, due.len())?;
+    Ok(due)
 }
 
 pub(super) async fn release(write: &mut Write, leases: &[(DeliveryId, LeaseToken)]) -> Result<()> {
@@ -231,43 +234,49 @@ pub(super) async fn standings(write: &mut Write, ids: &[String]) -> Result<Vec<S
     Ok(lookup.build_query_as().fetch_all(&mut **write).await?)
 }
 
-/// Brings deliveries to where they stand after their attempts, and keeps those. Answers how many deliveries there were.
-pub(super) async fn store_attempts(
-    write: &mut Write,
-    written: &[(&AttemptResult, Standing)],
-) -> Result<usize> {
+/// Brings deliveries to where they stand after their attempts, and keeps those, as far as they still have their lease and
+/// stand as expected. Answers which.
+pub(super) async fn store_attempts(write: &mut Write, changes: &[Change<'_>]) -> Result<Vec<String>> {
     let mut update = QueryBuilder::<Sqlite>::new(
-        "WITH r (id, attempt_count, ladder_failures, status, abandoned_reason, next_attempt_at) AS (",
+        "WITH r (id, lease, was, window_started_at, attempt_count, ladder_failures, status, abandoned_reason, \
+         next_attempt_at) AS (",
     );
-    update.push_values(written, |mut row, (result, standing)| {
-        row.push_bind(result.delivery_id.to_string()).push_bind(result.attempt.number);
-        row.push_bind(standing.ladder_failures).push_bind(standing.status.as_str());
-        row.push_bind(standing.abandoned_reason.map(AbandonedReason::as_str));
-        row.push_bind(standing.next_attempt_at.map(|at| at.0));
+    update.push_values(changes, |mut row, Change { result, before, after }| {
+        row.push_bind(result.delivery_id.to_string()).push_bind(result.lease.to_string());
+        row.push_bind(before.status.as_str()).push_bind(before.window_started_at.0);
+        row.push_bind(result.attempt.number)
+            .push_bind(after.ladder_failures)
+            .push_bind(after.status.as_str());
+        row.push_bind(after.abandoned_reason.map(AbandonedReason::as_str));
+        row.push_bind(after.next_attempt_at.map(|at| at.0));
     });
     update.push(
-        ") UPDATE deliveries SET attempt_count = r.attempt_count, ladder_failures = r.ladder_failures, \
+        ") UPDATE deliveries AS d SET attempt_count = r.attempt_count, ladder_failures = r.ladder_failures, \
          status = r.status, abandoned_reason = r.abandoned_reason, next_attempt_at = r.next_attempt_at, \
-         claimable_at = r.next_attempt_at, lease_token = NULL FROM r WHERE deliveries.id = r.id",
+         claimable_at = r.next_attempt_at, lease_token = NULL FROM r WHERE d.id = r.id AND d.lease_token = r.lease \
+         AND d.status = r.was AND d.window_started_at = r.window_started_at RETURNING id",
     );
-    let updated = affected(&update.build().execute(&mut **write).await?);
+    let written: Vec<(String,)> = update.build_query_as().fetch_all(&mut **write).await?;
+    if written.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut insert = QueryBuilder::<Sqlite>::new(
         "INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
          failure_message, response_body, address) ",
     );
-    insert.push_values(written, |mut row, (result, _)| {
-        let attempt = &result.attempt;
-        row.push_bind(result.delivery_id.to_string())
-            .push_bind(attempt.number)
-            .push_bind(attempt.id.to_string());
+    let ids: HashSet<&str> = written.iter().map(|(id,)| id.as_str()).collect();
+    let attempts =
+        changes.iter().map(|change| (change.result.delivery_id.to_string(), &change.result.attempt));
+    insert.push_values(attempts.filter(|(id, _)| ids.contains(id.as_str())), |mut row, (id, attempt)| {
+        row.push_bind(id).push_bind(attempt.number).push_bind(attempt.id.to_string());
         row.push_bind(attempt.started_at.0).push_bind(attempt.duration_ms);
-        row.push_bind(attempt.response_status.map(i32::from))
-            .push_bind(attempt.failure_code.map(crate::transport::FailureCode::as_str));
+        row.push_bind(attempt.response_status.map(i32::from));
+        row.push_bind(attempt.failure_code.map(crate::transport::FailureCode::as_str));
         row.push_bind(attempt.failure_message.as_deref()).push_bind(attempt.response_body.as_deref());
         row.push_bind(attempt.address.as_deref());
     });
     insert.build().execute(&mut **write).await?;
-    Ok(updated)
+    Ok(written.into_iter().map(|(id,)| id).collect())
 }
 
 /// Removes events below `cut` that have no open delivery, with all that belongs to them; answers how many events.

@@ -53,6 +53,11 @@ impl SqliteStore {
         self.writer.begin().await
     }
 
+    /// Begins a write of one statement.
+    async fn write_once(&self) -> Result<Write> {
+        self.write().await
+    }
+
     async fn close_pools(&self) {
         self.readers.close().await;
         self.writer.close().await;

@@ -63,10 +63,16 @@ async fn a_transaction_that_is_the_victim_of_a_deadlock_is_begun_again() {
     api.kill().await;
     let ids = Arc::new(IdSource::new(Entropy::os()));
     let store = database.open(Arc::clone(&ids)).await;
-    let room = Room { total: 10, fresh_lane: 10, lanes: std::collections::HashMap::new() };
+    let room = Room::new(10, Arc::new(10));
     let offer = LeaseOffer { token: ids.next(NOW), until: NOW, room };
-    let mut leases: Vec<_> =
-        store.claim(&offer, NOW).await.unwrap().deliveries.iter().map(|one| (one.id, one.lease)).collect();
+    let mut leases: Vec<_> = store
+        .claim(&offer, None, NOW)
+        .await
+        .unwrap()
+        .deliveries
+        .iter()
+        .map(|one| (one.id, one.lease))
+        .collect();
     assert_eq!(leases.len(), 3, "the first event to one endpoint, the second to two");
     leases.sort_unstable_by_key(|(id, _)| id.to_string());
 

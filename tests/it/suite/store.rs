@@ -1,6 +1,10 @@
 //! The conformance suite: every operation on every fixture. A second engine is one more line in `engines`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::database;
 use crate::support::engine::Database;
@@ -14,8 +18,8 @@ use k_webhooks::{
     id::{EndpointId, IdSource},
     merchant::Tenant,
     store::{
-        DeliveryFilter, EndpointChange, EventFilter, LeaseOffer, NewEndpoint, NewSecret, Page, Position,
-        Recorded, Room, Store,
+        DeliveryFilter, EndpointChange, EventFilter, LeaseOffer, NewEndpoint, NewSecret, Page, Places,
+        Position, Recorded, Room, Store,
     },
     vault::Sealed,
 };
@@ -33,6 +37,15 @@ async fn fixture() -> Fixture {
     let database = database().await;
     let ids = Arc::new(IdSource::new(Entropy::os()));
     Fixture { store: database.open(Arc::clone(&ids)).await, ids, database }
+}
+
+/// Room for some endpoints only.
+struct PlacesOf(HashMap<EndpointId, usize>);
+
+impl Places for PlacesOf {
+    fn free(&self, endpoint: EndpointId) -> usize {
+        self.0.get(&endpoint).copied().unwrap_or_default()
+    }
 }
 
 fn tenant() -> Tenant {
@@ -61,12 +74,17 @@ impl Fixture {
             description: None,
             secret: NewSecret { id: self.ids.next(NOW), sealed },
         };
-        self.store.insert_endpoint(&new, 16, NOW).await.unwrap().unwrap().id
+        self.store.insert_endpoint(&new, 1000, NOW).await.unwrap().unwrap().id
     }
 
     fn offer(&self, now: UnixMs, total: usize, each: usize) -> LeaseOffer {
-        let room = Room { total, fresh_lane: each, lanes: std::collections::HashMap::new() };
+        let room = Room::new(total, Arc::new(each));
         LeaseOffer { token: self.ids.next(now), until: now.plus(Duration::from_secs(60)), room }
+    }
+
+    fn offer_of(&self, total: usize, places: PlacesOf) -> LeaseOffer {
+        let room = Room::new(total, Arc::new(places));
+        LeaseOffer { token: self.ids.next(NOW), until: NOW.plus(Duration::from_secs(60)), room }
     }
 
     async fn accept(&self, count: usize) {
@@ -77,7 +95,7 @@ impl Fixture {
     }
 
     async fn claim(&self, now: UnixMs, total: usize, each: usize) -> Vec<LeasedDelivery> {
-        self.store.claim(&self.offer(now, total, each), now).await.unwrap().deliveries
+        self.store.claim(&self.offer(now, total, each), None, now).await.unwrap().deliveries
     }
 
     fn result(&self, delivery: &LeasedDelivery, verdict: Verdict) -> AttemptResult {
@@ -85,7 +103,7 @@ impl Fixture {
             delivery_id: delivery.id,
             endpoint_id: delivery.destination.endpoint_id,
             lease: delivery.lease,
-            window_started_at: delivery.window_started_at,
+            leased_as: delivery.standing(),
             attempt: Attempt {
                 id: self.ids.next(NOW),
                 number: delivery.attempt_count + 1,
@@ -144,7 +162,7 @@ async fn an_outcome_is_recorded_once_and_only_under_its_lease() {
     );
     let repeated = fixture.store.record(&[failed], later).await.unwrap();
     assert_eq!(repeated, [Recorded::Written], "what is stored already counts as written");
-    let claimed = fixture.store.claim(&fixture.offer(later, 1, 1), later).await.unwrap();
+    let claimed = fixture.store.claim(&fixture.offer(later, 1, 1), None, later).await.unwrap();
     assert_eq!((claimed.deliveries.len(), claimed.next_due_at), (0, Some(retry_at)));
     let again = fixture.claim(retry_at, 1, 1).await.remove(0);
     assert_eq!((again.attempt_count, again.ladder_failures), (1, 1));
@@ -283,13 +301,89 @@ async fn endpoints_with_long_backlogs_and_little_room_hide_no_other() {
         endpoints.push(fixture.endpoint().await);
     }
     fixture.accept(20).await;
-    let mut offer = fixture.offer(NOW, 60, 10);
-    offer.room.lanes = endpoints[1..].iter().map(|endpoint| (*endpoint, 1)).collect();
-    let claimed = fixture.store.claim(&offer, NOW).await.unwrap();
+    let places = endpoints.iter().map(|endpoint| (*endpoint, if *endpoint == endpoints[0] { 10 } else { 1 }));
+    let offer = fixture.offer_of(60, PlacesOf(places.collect()));
+    let claimed = fixture.store.claim(&offer, None, NOW).await.unwrap();
     let of = |endpoint: &EndpointId| {
         claimed.deliveries.iter().filter(|delivery| delivery.destination.endpoint_id == *endpoint).count()
     };
     assert_eq!(of(&endpoints[0]), 10);
     assert!(endpoints[1..].iter().all(|endpoint| of(endpoint) == 1));
     assert_eq!(claimed.left_due.len(), 12, "each has more, and that is known");
+}
+
+#[tokio::test]
+async fn where_more_is_due_than_one_look_covers_endpoints_are_looked_at_in_turn() {
+    let fixture = fixture().await;
+    let mut endpoints = Vec::new();
+    for _ in 0..300 {
+        endpoints.push(fixture.endpoint().await);
+    }
+    fixture.accept(2).await;
+    // Room for none but the last, which are behind the first look.
+    let offer =
+        fixture.offer_of(1000, PlacesOf(endpoints[280..].iter().map(|endpoint| (*endpoint, 1)).collect()));
+    let claimed = fixture.store.claim(&offer, None, NOW).await.unwrap();
+    let first: HashSet<_> =
+        claimed.deliveries.iter().map(|delivery| delivery.destination.endpoint_id).collect();
+    assert_eq!(first, endpoints[280..].iter().copied().collect());
+    assert!(
+        claimed.left_due.len() >= 280 && !claimed.unseen,
+        "all were looked at: {}",
+        claimed.left_due.len()
+    );
+    // Room for none but the first, and the look begins behind them.
+    let offer =
+        fixture.offer_of(1000, PlacesOf(endpoints[..3].iter().map(|endpoint| (*endpoint, 1)).collect()));
+    let claimed = fixture.store.claim(&offer, Some(endpoints[100]), NOW).await.unwrap();
+    assert_eq!(claimed.deliveries.len(), 3);
+    assert!(!claimed.unseen, "it went once round");
+    // All of it, claim by claim, each where the one before ended.
+    let (mut rest, mut after, mut unseen) = (0, None, 0);
+    loop {
+        let claimed = fixture.store.claim(&fixture.offer(NOW, 1000, 1000), after, NOW).await.unwrap();
+        assert!(claimed.deliveries.len() <= 512, "a claim is bounded");
+        rest += claimed.deliveries.len();
+        after = claimed.looked_up_to;
+        unseen += usize::from(claimed.unseen);
+        if claimed.deliveries.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(rest, 600 - 20 - 3);
+    assert!(unseen > 0, "one look does not cover them");
+}
+
+#[tokio::test]
+async fn a_small_share_of_a_backlog_is_claimed_at_once_so_that_processes_take_turns() {
+    let fixture = fixture().await;
+    fixture.endpoint().await;
+    fixture.accept(700).await;
+    let claimed = fixture.store.claim(&fixture.offer(NOW, 1000, 1000), None, NOW).await.unwrap();
+    assert_eq!((claimed.deliveries.len(), claimed.left_due.len()), (512, 1));
+}
+
+#[tokio::test]
+async fn outcomes_are_recorded_together_whether_or_not_something_happened_to_their_deliveries_meanwhile() {
+    let fixture = fixture().await;
+    let endpoint = fixture.endpoint().await;
+    fixture.accept(3).await;
+    let leased = fixture.claim(NOW, 3, 3).await;
+    let later = NOW.plus(Duration::from_secs(1));
+    fixture.store.retry_delivery(&tenant(), leased[1].id, later).await.unwrap().unwrap();
+    fixture.store.release(&[(leased[2].id, leased[2].lease)]).await.unwrap();
+    let retry_at = later.plus(DAY);
+    let results: Vec<_> =
+        leased.iter().map(|delivery| fixture.result(delivery, Verdict::RetryAt(retry_at))).collect();
+    let recorded = fixture.store.record(&results, later).await.unwrap();
+    assert_eq!(recorded, [Recorded::Written, Recorded::Written, Recorded::LeaseLost]);
+    let mut next = Vec::new();
+    for delivery in &leased {
+        let delivery = fixture.store.delivery(&tenant(), delivery.id).await.unwrap().unwrap();
+        next.push((delivery.next_attempt_at, delivery.attempt_count));
+    }
+    assert_eq!(next, [(Some(retry_at), 1), (Some(later), 1), (Some(NOW), 0)]);
+    assert_eq!(fixture.statuses(endpoint).await, [(DeliveryStatus::Pending, None); 3]);
+    let again = fixture.store.record(&results[..2], later).await.unwrap();
+    assert_eq!(again, [Recorded::Written, Recorded::Written], "a commit whose answer was lost counts");
 }
