@@ -235,7 +235,7 @@ impl App {
                 tracing::info!(freed, "took over deliveries that an earlier process had leased");
             }
             // The one process on an embedded database makes all the work itself.
-            let alone = self.role.serves() && store.name() == SqliteStore::NAME;
+            let alone = self.role.serves() && !store.allows_many_workers();
             if !alone {
                 self.dispatcher.hears_others(false);
                 let dispatcher = self.dispatcher.clone();

@@ -3,7 +3,10 @@
 //! tokio-cron-scheduler only says when. Its runs of one schedule may overlap, so each begins with a `try_lock`; of several
 //! processes on one database, one takes the turn.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::Mutex;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
@@ -17,8 +20,12 @@ use crate::{
 /// Rows that one transaction removes or changes: small enough that no request notices the wait.
 const BATCH: u32 = 500;
 
-/// Transactions in one run; what is left waits for the next.
-const BATCHES_PER_RUN: u32 = 200;
+/// How long one run goes on; what is left waits for the next.
+const RUN_MAX: Duration = Duration::from_secs(45);
+
+/// After a batch, and before the next, the upkeep rests so many times as long as the batch took: it leaves three quarters
+/// of the database's time to requests and deliveries.
+const REST: u32 = 3;
 
 /// How long a turn is kept from other processes while it lasts. Should one outlast it, two processes do the same for a
 /// while, which is wasteful and does no harm.
@@ -49,16 +56,16 @@ impl Upkeep {
     /// Half of the time between two runs: after one process has had a turn, no other takes one of the same round.
     fn rest(self) -> Duration {
         match self {
-            Self::Prune => Duration::from_secs(30 * 60),
             Self::Expire => Duration::from_secs(5 * 60),
-            Self::Sweep => Duration::from_secs(30),
+            Self::Prune | Self::Sweep => Duration::from_secs(30),
         }
     }
 
     /// When it runs: second, minute, hour, day of month, month, day of week.
     fn schedule(self) -> &'static str {
         match self {
-            Self::Prune => "0 17 * * * *",
+            // Often, so that what a busy hour brought is gone an hour later too.
+            Self::Prune => "0 * * * * *",
             Self::Expire => "0 */10 * * * *",
             Self::Sweep => "30 * * * * *",
         }
@@ -72,7 +79,7 @@ pub struct Maintenance {
     dispatcher: Dispatcher,
     retention: Duration,
     window: Duration,
-    running: Mutex<()>,
+    running: [Mutex<()>; Upkeep::ALL.len()],
 }
 
 impl Maintenance {
@@ -85,13 +92,20 @@ impl Maintenance {
         retention: Duration,
         window: Duration,
     ) -> Self {
-        Self { store, clock, dispatcher, retention, window, running: Mutex::new(()) }
+        Self {
+            store,
+            clock,
+            dispatcher,
+            retention,
+            window,
+            running: [const { Mutex::const_new(()) }; Upkeep::ALL.len()],
+        }
     }
 
     /// Does all of it now; waits for a run that is under way.
     pub async fn run_all(&self) -> Result<()> {
-        let _running = self.running.lock().await;
         for upkeep in Upkeep::ALL {
+            let _running = self.running[upkeep as usize].lock().await;
             self.run(upkeep).await?;
         }
         Ok(())
@@ -113,7 +127,7 @@ impl Maintenance {
     }
 
     async fn run_unless_running(&self, upkeep: Upkeep) {
-        let Ok(_running) = self.running.try_lock() else { return };
+        let Ok(_running) = self.running[upkeep as usize].try_lock() else { return };
         match self.take_turn(upkeep).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(?upkeep, rows, "upkeep"),
@@ -158,15 +172,17 @@ impl Maintenance {
     }
 }
 
-/// Repeats a bounded operation until it finds less than a batch to do.
+/// Repeats a bounded operation until it finds less than a batch to do, or the run has lasted long enough.
 async fn in_batches<F: Future<Output = Result<u32>>>(mut batch: impl FnMut() -> F) -> Result<u64> {
+    let started = Instant::now();
     let mut rows = 0;
-    for _ in 0..BATCHES_PER_RUN {
+    loop {
+        let batch_started = Instant::now();
         let done = batch().await?;
         rows += u64::from(done);
-        if done < BATCH {
-            break;
+        if done < BATCH || started.elapsed() >= RUN_MAX {
+            return Ok(rows);
         }
+        tokio::time::sleep(batch_started.elapsed() * REST).await;
     }
-    Ok(rows)
 }

@@ -13,6 +13,7 @@ use crate::{
     program::{KEY, Program},
     receiver::{Receiver, Trouble, troubled},
     report,
+    storage::Storage,
 };
 
 const PER_SECOND: u32 = 200;
@@ -30,10 +31,19 @@ async fn healthy(
     endpoints: usize,
     merchants: usize,
 ) -> Histogram<u64> {
+    healthy_of(program, receiver, endpoints, |number| format!("m_{}", number % merchants)).await
+}
+
+async fn healthy_of(
+    program: &Program,
+    receiver: &Receiver,
+    endpoints: usize,
+    merchant: impl Fn(usize) -> String,
+) -> Histogram<u64> {
     let events = usize::try_from(PER_SECOND * SECONDS).expect("a count");
     let begun = Mutex::new(Vec::<Instant>::with_capacity(events));
     let uri = format!("http://{}/v1/events", program.internal);
-    let body = |number: usize| event(&format!("m_{}", number % merchants), number);
+    let body = |number: usize| event(&merchant(number), number);
     receiver.take();
     open_loop(&uri, KEY, PER_SECOND, events, body, |at| begun.lock().expect("unpoisoned").push(at)).await;
     receiver.until(events * endpoints).await;
@@ -76,28 +86,25 @@ pub(crate) async fn quiet(engine: Engine) {
 /// Latency of the healthy endpoints while others are in trouble, beside their quiet one.
 pub(crate) async fn isolation(engine: Engine) {
     report(&format!("\n# {engine:?}: isolation, {PER_SECOND} events a second, p99 of the healthy endpoints"));
-    let compare = |name: &str, quiet: &Histogram<u64>, latencies: &Histogram<u64>| {
-        #[expect(clippy::cast_precision_loss, reason = "microseconds")]
-        let ratio = latencies.value_at_quantile(0.99) as f64 / quiet.value_at_quantile(0.99) as f64;
-        report(&format!(
-            "{name}: {} beside {} quiet = {ratio:.2} at p99",
-            quantiles(latencies),
-            quantiles(quiet)
-        ));
-    };
     for trouble in [Trouble::Hangs, Trouble::Drips, Trouble::Resets] {
         let (program, receiver) = service(engine, ENDPOINTS - 1, &[]).await;
         let quiet = healthy(&program, &receiver, ENDPOINTS - 1, 1).await;
         program.register("m_0", &[troubled(trouble).await]).await;
         let latencies = healthy(&program, &receiver, ENDPOINTS - 1, 1).await;
-        compare(&format!("1 of {ENDPOINTS} {trouble:?}"), &quiet, &latencies);
+        report(&compared(&format!("1 of {ENDPOINTS} {trouble:?}"), &quiet, &latencies));
     }
-    backlog(engine, compare).await;
-    many(engine, compare).await;
+    backlog(engine).await;
+    many(engine).await;
+}
+
+fn compared(name: &str, quiet: &Histogram<u64>, latencies: &Histogram<u64>) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "microseconds")]
+    let ratio = latencies.value_at_quantile(0.99) as f64 / quiet.value_at_quantile(0.99) as f64;
+    format!("{name}: {} beside {} quiet = {ratio:.2} at p99", quantiles(latencies), quantiles(quiet))
 }
 
 /// One endpoint has a million deliveries due and takes none.
-async fn backlog(engine: Engine, compare: impl Fn(&str, &Histogram<u64>, &Histogram<u64>)) {
+async fn backlog(engine: Engine) {
     let (program, receiver) = service(engine, ENDPOINTS - 1, &[]).await;
     let quiet = healthy(&program, &receiver, ENDPOINTS - 1, 1).await;
     program.register("m_1", &[troubled(Trouble::Hangs).await]).await;
@@ -108,12 +115,12 @@ async fn backlog(engine: Engine, compare: impl Fn(&str, &Histogram<u64>, &Histog
     };
     closed_loop(&uri, KEY, 8, BACKLOG / 500, body).await;
     let latencies = healthy(&program, &receiver, ENDPOINTS - 1, 1).await;
-    compare(&format!("{BACKLOG} due for another"), &quiet, &latencies);
+    report(&compared(&format!("{BACKLOG} due for another"), &quiet, &latencies));
     report(&format!("  peak memory with that backlog: {} MiB", program.usage().peak_memory_mib));
 }
 
 /// A thousand endpoints, of which a hundred hang.
-async fn many(engine: Engine, compare: impl Fn(&str, &Histogram<u64>, &Histogram<u64>)) {
+async fn many(engine: Engine) {
     const MERCHANTS: usize = 100;
     let program = Program::start(engine, &[("delivery.timeout", "10s")]).await;
     let receiver = Receiver::start().await;
@@ -127,5 +134,35 @@ async fn many(engine: Engine, compare: impl Fn(&str, &Histogram<u64>, &Histogram
         program.register(&format!("m_{merchant}"), std::slice::from_ref(&dead)).await;
     }
     let latencies = healthy(&program, &receiver, 9, MERCHANTS).await;
-    compare("100 of 1000 hang", &quiet, &latencies);
+    report(&compared("100 of 1000 hang", &quiet, &latencies));
+}
+
+/// Latency while retention removes a million old events.
+pub(crate) async fn retention(engine: Engine) {
+    const OLD: usize = 1_000_000;
+    let (program, receiver) = service(engine, ENDPOINTS, &[]).await;
+    let quiet = healthy(&program, &receiver, ENDPOINTS, 1).await;
+    drop(program);
+    let storage = Storage::new(engine).await;
+    storage.open().await.close().await;
+    storage.fill(OLD * 10, 0).await;
+    let program = Program::start_on(storage, &[("retention.events", "24h")]);
+    let urls: Vec<String> = (0..ENDPOINTS).map(|number| format!("{}{number}", receiver.url)).collect();
+    program.register("merchant_of_now", &urls).await;
+    // It runs at every full minute, for less than one.
+    while program.storage.rows("events").await == OLD {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let before = program.storage.rows("events").await;
+    let latencies = healthy_of(&program, &receiver, ENDPOINTS, |_| "merchant_of_now".to_owned()).await;
+    let removed = before + usize::try_from(PER_SECOND * SECONDS).expect("a count")
+        - program.storage.rows("events").await;
+    report(&format!(
+        "\n# {engine:?}: retention, {PER_SECOND} events a second, each to {ENDPOINTS} endpoints"
+    ));
+    report(&compared(
+        &format!("{removed} old events with 10 deliveries each removed in {SECONDS} s"),
+        &quiet,
+        &latencies,
+    ));
 }

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{body::Bytes, http::StatusCode};
+use axum::{
+    body::Bytes,
+    http::{Response, StatusCode},
+};
 use hdrhistogram::Histogram;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::{
@@ -31,16 +34,23 @@ impl Client {
 
     /// Sends a body and reads the answer, which must be a success.
     pub(crate) async fn send(&self, uri: &str, key: &str, body: Bytes) -> Bytes {
+        let response = self.try_send(uri, key, body).await;
+        let status = response.status();
+        let body = response.into_body();
+        assert!(matches!(status, StatusCode::CREATED | StatusCode::NO_CONTENT), "{status}: {body:?}");
+        body
+    }
+
+    /// Sends a body and reads the answer, whatever it is.
+    pub(crate) async fn try_send(&self, uri: &str, key: &str, body: Bytes) -> Response<Bytes> {
         let request = hyper::Request::post(uri)
             .header("authorization", format!("Bearer {key}"))
             .header("content-type", "application/json")
             .body(Full::from(body))
             .expect("a request");
         let response = self.0.request(request).await.expect("an answer");
-        let status = response.status();
-        let body = response.into_body().collect().await.expect("a body").to_bytes();
-        assert!(matches!(status, StatusCode::CREATED | StatusCode::NO_CONTENT), "{status}: {body:?}");
-        body
+        let (head, body) = response.into_parts();
+        Response::from_parts(head, body.collect().await.expect("a body").to_bytes())
     }
 
     pub(crate) async fn post(&self, address: &str, path: &str, key: &str, body: &Value) -> Value {

@@ -5,10 +5,13 @@
 //! Each figure stands beside one measured in the same run: throughput beside the floor, which is the same payloads sent by
 //! a bare client to the same receiver, once for each of an event's two hops; latency beside the quiet service's.
 
+mod flat;
 mod latency;
 mod load;
+mod pressure;
 mod program;
 mod receiver;
+mod storage;
 mod throughput;
 
 #[path = "../../tests/it/support/postgres.rs"]
@@ -16,8 +19,6 @@ mod throughput;
 mod postgres;
 
 use std::time::Duration;
-
-use postgres::Cluster;
 
 /// What the program runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ async fn main() {
         if !wanted(name, &["sqlite", "postgres"]) {
             continue;
         }
-        let parts = ["throughput", "latency", "isolation"];
+        let parts = ["throughput", "latency", "isolation", "pressure", "flat", "retention"];
         if wanted("throughput", &parts) {
             throughput::measure(engine).await;
         }
@@ -48,12 +49,16 @@ async fn main() {
         if wanted("isolation", &parts) {
             latency::isolation(engine).await;
         }
+        if wanted("pressure", &parts) {
+            pressure::measure(engine).await;
+        }
+        if wanted("flat", &parts) {
+            flat::measure(engine).await;
+        }
+        if wanted("retention", &parts) {
+            latency::retention(engine).await;
+        }
     }
-}
-
-/// A server for the engine that needs one, with durable commits.
-pub(crate) fn cluster(engine: Engine) -> Option<Cluster> {
-    (engine == Engine::Postgres).then(|| Cluster::start(&[]))
 }
 
 #[expect(clippy::print_stdout, reason = "a benchmark reports on standard output")]

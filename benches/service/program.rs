@@ -6,9 +6,8 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::{Engine, cluster, load::Client, postgres::Cluster};
+use crate::{Engine, load::Client, storage::Storage};
 
 pub(crate) const KEY: &str = "bootstrap-key-of-the-benchmark";
 
@@ -16,10 +15,7 @@ pub(crate) struct Program {
     process: Child,
     pub(crate) public: String,
     pub(crate) internal: String,
-    pub(crate) engine: Engine,
-    folder: TempDir,
-    url: String,
-    _cluster: Option<Cluster>,
+    pub(crate) storage: Storage,
 }
 
 /// What the program has used so far.
@@ -33,36 +29,33 @@ pub(crate) struct Usage {
 impl Program {
     /// Starts it on a new database, with these settings besides.
     pub(crate) async fn start(engine: Engine, settings: &[(&str, &str)]) -> Self {
-        let cluster = cluster(engine);
-        // Not in the system's folder for temporary files, which may be in memory.
-        let folder = tempfile::tempdir_in(".").expect("a folder on the disk that is measured");
-        let url = match &cluster {
-            Some(cluster) => cluster.new_database().await,
-            None => format!("sqlite://{}/k.db", folder.path().canonicalize().expect("its path").display()),
-        };
+        Self::start_on(Storage::new(engine).await, settings)
+    }
+
+    /// The same on a database that may hold something.
+    pub(crate) fn start_on(storage: Storage, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_k-webhooks"));
         command
             .args(["serve", "--config", "/dev/null"])
-            .args(["--set", "log.format=json", "--set", "log.filter=info"])
-            .args([
-                "--set",
-                "limits.requests_per_second=1000000",
-                "--set",
-                "limits.endpoints_per_merchant=100",
-            ])
-            .current_dir(folder.path())
-            .env("K_WEBHOOKS__DATABASE__URL", &url)
+            .current_dir(storage.folder.path())
+            .env("K_WEBHOOKS__DATABASE__URL", &storage.url)
             .env("K_WEBHOOKS__SERVER__LISTEN", "127.0.0.1:0")
             .env("K_WEBHOOKS__INTERNAL__LISTEN", "127.0.0.1:0")
             .env("K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY", KEY)
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        for (key, value) in settings {
+        let always = [
+            ("log.format", "json"),
+            ("log.filter", "info"),
+            ("limits.requests_per_second", "1000000"),
+            ("limits.endpoints_per_merchant", "100"),
+        ];
+        for (key, value) in always.iter().chain(settings) {
             command.args(["--set", &format!("{key}={value}")]);
         }
         let mut process = command.spawn().expect("the program starts");
         let (public, internal) = listening(&mut process);
-        Self { process, public, internal, engine, folder, url, _cluster: cluster }
+        Self { process, public, internal, storage }
     }
 
     /// Registers endpoints for a merchant at these addresses; answers their secrets.
@@ -98,16 +91,7 @@ impl Program {
         let id = self.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
         assert!(self.process.wait().expect("it ends").success());
-        match self.engine {
-            Engine::Sqlite => std::fs::metadata(self.folder.path().join("k.db")).expect("the file").len(),
-            Engine::Postgres => {
-                use sqlx::Connection as _;
-                let mut connection = sqlx::PgConnection::connect(&self.url).await.expect("a connection");
-                let size = "SELECT pg_database_size(current_database())";
-                let size: i64 = sqlx::query_scalar(size).fetch_one(&mut connection).await.expect("a size");
-                u64::try_from(size).expect("a size")
-            }
-        }
+        self.storage.bytes().await
     }
 }
 

@@ -37,8 +37,8 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// The service's memory.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The engine's name.
-    fn name(&self) -> &'static str;
+    /// Whether several processes may deliver from the database at a time.
+    fn allows_many_workers(&self) -> bool;
 
     /// Answers when the database can be read by this process.
     async fn ping(&self) -> Result<()>;
@@ -204,7 +204,7 @@ pub trait Store: Send + Sync + 'static {
     /// Gives leases back, so that the deliveries are due again at once.
     async fn release(&self, leases: &[(DeliveryId, LeaseToken)]) -> Result<()>;
 
-    /// Makes this process the worker of the database, where an engine allows only one, and frees the leases of
+    /// Makes this process the worker of the database, where there may be only one, and frees the leases of
     /// the worker before it. Answers how many were freed.
     async fn become_worker(&self) -> Result<u64>;
 

@@ -123,8 +123,8 @@ async fn insert_api_key(write: &mut Write, key: &NewApiKey, now: UnixMs) -> Resu
 
 #[async_trait]
 impl Store for Engine {
-    fn name(&self) -> &'static str {
-        Self::NAME
+    fn allows_many_workers(&self) -> bool {
+        Self::ALLOWS_MANY_WORKERS
     }
 
     async fn ping(&self) -> Result<()> {
@@ -136,7 +136,7 @@ impl Store for Engine {
     }
 
     async fn close(&self) {
-        self.close_pools().await;
+        Engine::close(self).await;
     }
 
     async fn setting_or_insert(&self, name: &str, value: &str) -> Result<String> {
@@ -431,15 +431,15 @@ impl Store for Engine {
     }
 
     async fn become_worker(&self) -> Result<u64> {
-        self.take_over().await
+        Engine::become_worker(self).await
     }
 
     async fn announce(&self, news: &[News]) -> Result<()> {
-        self.run(|| self.tell_others(news)).await
+        self.run(|| Engine::announce(self, news)).await
     }
 
     async fn listen(&self) -> Result<Option<Box<dyn Listen>>> {
-        self.hear_others().await
+        Engine::listen(self).await
     }
 
     async fn take_upkeep_turn(&self, name: &str, until: UnixMs, now: UnixMs) -> Result<bool> {

@@ -321,6 +321,9 @@ pub(super) async fn prune(write: &mut Write, cut: &str, limit: i64) -> Result<us
     .bind(limit)
     .fetch_all(&mut **write)
     .await?;
+    if locked.is_empty() {
+        return Ok(0);
+    }
     let locked: Vec<&str> = locked.iter().map(|(id,)| id.as_str()).collect();
     let removed: Vec<(String,)> = sqlx::query_as(
         "DELETE FROM events e WHERE e.id = ANY($1) AND NOT EXISTS \

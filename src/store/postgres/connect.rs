@@ -7,7 +7,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::PostgresStore;
+use super::{Begin, PostgresStore};
 use crate::{
     clock::UnixMs,
     id::IdSource,
@@ -63,15 +63,14 @@ impl PostgresStore {
                 BY_INDEX.map(|(setting, value)| format!("SET LOCAL {setting} = {value}")).join("; ")
             );
             connect = connect.statement_cache_capacity(0);
-            // One small text for the life of the process.
-            &*begin.leak()
+            Begin::Pooled(begin)
         } else {
             connect = connect.options([
                 ("statement_timeout", timeout_ms.to_string()),
                 ("idle_in_transaction_session_timeout", deadline_ms.to_string()),
             ]);
             connect = connect.options(BY_INDEX);
-            "BEGIN"
+            Begin::Plain
         };
         migrate(connect.clone()).await?;
         let pool = PgPoolOptions::new()
@@ -89,7 +88,7 @@ impl PostgresStore {
             .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
             .connect_lazy_with(connect.clone());
         let process = ids.next(UnixMs(0));
-        Ok(Self { pool, connect, ids, process, begin, transaction_pooling, deadline })
+        Ok(Self { pool, connect, ids, process, begin, deadline })
     }
 }
 

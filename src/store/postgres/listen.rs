@@ -9,6 +9,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 
+use super::{lost, within};
 use crate::{
     id::ProcessId,
     store::{Listen, News, Result},
@@ -79,25 +80,15 @@ impl Listen for Listener {
                         return Ok(news);
                     }
                 }
-                Ok(Ok(None)) => return Err(lost("the connection was lost").into()),
+                Ok(Ok(None)) => return Err(lost("the connection was lost")),
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_) => {
-                    within(self.deadline, self.connection.execute("SELECT 1")).await?;
+                    let alive = async { Ok(self.connection.execute("SELECT 1").await?) };
+                    within(self.deadline, alive).await?;
                 }
             }
         }
     }
-}
-
-async fn within<T>(
-    deadline: Duration,
-    work: impl Future<Output = std::result::Result<T, sqlx::Error>>,
-) -> std::result::Result<T, sqlx::Error> {
-    tokio::time::timeout(deadline, work).await.unwrap_or_else(|_| Err(lost("no answer in time")))
-}
-
-fn lost(why: &str) -> sqlx::Error {
-    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, why))
 }
 
 #[cfg(test)]

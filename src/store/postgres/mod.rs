@@ -12,7 +12,7 @@ mod listen;
 mod operations;
 mod session;
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use sqlx::{PgPool, Postgres, postgres::PgConnectOptions};
 
@@ -38,15 +38,29 @@ pub struct PostgresStore {
     ids: Arc<IdSource>,
     /// How this process signs what it tells the others.
     process: ProcessId,
-    /// What begins a transaction.
-    begin: &'static str,
-    transaction_pooling: bool,
+    begin: Begin,
     deadline: Duration,
 }
 
+/// What begins a transaction.
+#[derive(Debug)]
+enum Begin {
+    Plain,
+    /// Through a pooler that gives a session of the server to one transaction at a time, each brings its settings.
+    Pooled(String),
+}
+
+impl Begin {
+    fn statement(&self) -> &str {
+        match self {
+            Self::Plain => "BEGIN",
+            Self::Pooled(statement) => statement,
+        }
+    }
+}
+
 impl PostgresStore {
-    /// The engine's name.
-    pub const NAME: &str = "postgres";
+    const ALLOWS_MANY_WORKERS: bool = true;
 
     /// Runs an operation to its end within the deadline, and again where it lost a race. A server that hangs, or a network
     /// that swallows all, thus fails an operation and does not hold it for ever.
@@ -60,11 +74,7 @@ impl PostgresStore {
                 }
             }
         };
-        tokio::time::timeout(self.deadline, tries).await.unwrap_or_else(|_| {
-            let late =
-                std::io::Error::new(std::io::ErrorKind::TimedOut, "the database did not answer in time");
-            Err(sqlx::Error::Io(late).into())
-        })
+        within(self.deadline, tries).await
     }
 
     /// A connection that only reads.
@@ -74,41 +84,56 @@ impl PostgresStore {
 
     /// Begins a write. Dropped before its commit, it is rolled back.
     async fn write(&self) -> Result<Session> {
-        self.session().await?.begin(self.begin).await
+        self.session().await?.begin(&self.begin).await
     }
 
     /// Begins a write of one statement, which is a transaction by itself.
     async fn write_once(&self) -> Result<Session> {
         let session = self.session().await?;
         // A pooler may give each statement another session of the server, but for those of one transaction.
-        if self.transaction_pooling { session.begin(self.begin).await } else { Ok(session) }
+        if self.transaction_pooling() { session.begin(&self.begin).await } else { Ok(session) }
+    }
+
+    fn transaction_pooling(&self) -> bool {
+        matches!(self.begin, Begin::Pooled(_))
     }
 
     async fn session(&self) -> Result<Session> {
         Ok(Session::new(self.pool.acquire().await?, self.deadline))
     }
 
-    async fn close_pools(&self) {
+    async fn close(&self) {
         self.pool.close().await;
     }
 
     /// Any number of workers share the database; the leases of one that died lapse.
     #[expect(clippy::unused_async, reason = "the other engine asks its file")]
-    async fn take_over(&self) -> Result<u64> {
+    async fn become_worker(&self) -> Result<u64> {
         Ok(0)
     }
 
-    async fn tell_others(&self, news: &[News]) -> Result<()> {
+    async fn announce(&self, news: &[News]) -> Result<()> {
         let mut write = self.write().await?;
         listen::announce(&mut write, self.process, news).await?;
         Ok(write.commit().await?)
     }
 
     /// A pooler hands notifications to whoever has the session just then, so through one nothing can be heard.
-    async fn hear_others(&self) -> Result<Option<Box<dyn Listen>>> {
-        if self.transaction_pooling {
+    async fn listen(&self) -> Result<Option<Box<dyn Listen>>> {
+        if self.transaction_pooling() {
             return Ok(None);
         }
         Ok(Some(Box::new(listen::Listener::start(&self.connect, self.process, self.deadline).await?)))
     }
+}
+
+/// Gives up on what takes longer: a server that hangs, or a network that swallows all.
+async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(deadline, work)
+        .await
+        .unwrap_or_else(|_| Err(lost("the database did not answer in time")))
+}
+
+fn lost(why: &str) -> StoreError {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, why)).into()
 }

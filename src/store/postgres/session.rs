@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{Executor as _, PgConnection, Postgres, pool::PoolConnection};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Postgres, pool::PoolConnection};
 
+use super::Begin;
 use crate::store::Result;
 
 /// Given back to the pool when dropped, after a rollback where a transaction is open. One that was held so long that its
@@ -26,10 +27,10 @@ impl Session {
         Self { connection: Some(connection), in_transaction: false, taken_at, patience }
     }
 
-    pub(super) async fn begin(mut self, statement: &'static str) -> Result<Self> {
+    pub(super) async fn begin(mut self, begin: &Begin) -> Result<Self> {
         // From now on, and not once it is answered: an unanswered `BEGIN` must be rolled back too.
         self.in_transaction = true;
-        self.execute(statement).await?;
+        self.execute(AssertSqlSafe(begin.statement())).await?;
         Ok(self)
     }
 

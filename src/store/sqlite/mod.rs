@@ -35,8 +35,7 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// The engine's name.
-    pub const NAME: &str = "sqlite";
+    const ALLOWS_MANY_WORKERS: bool = false;
 
     /// Runs an operation. Waits are bounded by the timeouts of the pool and of the file's lock.
     async fn run<T, F: Future<Output = Result<T>>>(&self, operation: impl Fn() -> F) -> Result<T> {
@@ -58,13 +57,13 @@ impl SqliteStore {
         self.write().await
     }
 
-    async fn close_pools(&self) {
+    async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
     }
 
     /// One worker at a time, so that its leases are all there are.
-    async fn take_over(&self) -> Result<u64> {
+    async fn become_worker(&self) -> Result<u64> {
         self.lock_as_worker().await?;
         let mut write = self.write().await?;
         let freed = sqlx::query(RELEASE_ALL).execute(&mut *write).await?.rows_affected();
@@ -74,12 +73,12 @@ impl SqliteStore {
 
     /// A file tells nobody: other processes on it look for themselves.
     #[expect(clippy::unused_async, reason = "the other engine asks its server")]
-    async fn tell_others(&self, _: &[News]) -> Result<()> {
+    async fn announce(&self, _: &[News]) -> Result<()> {
         Ok(())
     }
 
     #[expect(clippy::unused_async, reason = "the other engine asks its server")]
-    async fn hear_others(&self) -> Result<Option<Box<dyn Listen>>> {
+    async fn listen(&self) -> Result<Option<Box<dyn Listen>>> {
         Ok(None)
     }
 }

@@ -82,25 +82,42 @@ impl Publishers {
     }
 }
 
-/// A process on the database with an endpoint, and publishers at work.
-async fn at_work(database: &Database) -> (Process, Receiver, Publishers) {
-    let receiver = Receiver::start(Act::status(200)).await;
-    let mut command = database.serve();
-    command
-        .env("K_WEBHOOKS__DATABASE__STATEMENT_TIMEOUT", "2s")
-        .env("K_WEBHOOKS__LOG__FILTER", "warn,k_webhooks=info");
-    let process = Process::start(command).await;
-    let endpoint = json!({ "url": receiver.url() });
-    process.merchant().await.post("/v1/webhook_endpoints", endpoint).await.expect(201);
-    let publishers = Publishers::start(&process);
-    publishers.until_accepted(20).await;
-    (process, receiver, publishers)
+/// A process on the database, its receiver, and publishers at work.
+struct Work {
+    process: Process,
+    receiver: Receiver,
+    publishers: Publishers,
 }
 
-/// All that was accepted arrives, through the process that saw the fault.
-async fn all_arrive(receiver: &Receiver, accepted: Vec<String>) {
-    for event in accepted {
-        receiver.until_event(&event).await;
+impl Work {
+    async fn begin(database: &Database) -> Self {
+        let receiver = Receiver::start(Act::status(200)).await;
+        let mut command = database.serve();
+        command
+            .env("K_WEBHOOKS__DATABASE__STATEMENT_TIMEOUT", "2s")
+            .env("K_WEBHOOKS__LOG__FILTER", "warn,k_webhooks=info");
+        let process = Process::start(command).await;
+        let endpoint = json!({ "url": receiver.url() });
+        process.merchant().await.post("/v1/webhook_endpoints", endpoint).await.expect(201);
+        let publishers = Publishers::start(&process);
+        publishers.until_accepted(20).await;
+        Self { process, receiver, publishers }
+    }
+
+    /// Publishers are refused while a fault lasts, and accepted once it is over.
+    async fn through(&self, fault: impl FnOnce(), recovery: impl FnOnce()) {
+        fault();
+        self.publishers.until_refused(5).await;
+        recovery();
+        self.publishers.until_accepted(20).await;
+    }
+
+    /// All that was accepted arrives, through the process that saw the fault.
+    async fn arrives(self) {
+        for event in self.publishers.finish().await {
+            self.receiver.until_event(&event).await;
+        }
+        self.process.kill().await;
     }
 }
 
@@ -108,55 +125,42 @@ async fn all_arrive(receiver: &Receiver, accepted: Vec<String>) {
 async fn a_server_that_is_stopped_and_started() {
     let cluster = Cluster::start(&[]);
     let database = Database::on(&cluster).await;
-    let (process, receiver, publishers) = at_work(&database).await;
-    cluster.stop();
-    publishers.until_refused(5).await;
-    cluster.up();
-    publishers.until_accepted(20).await;
-    all_arrive(&receiver, publishers.finish().await).await;
-    process.kill().await;
+    let work = Work::begin(&database).await;
+    work.through(|| cluster.stop(), || cluster.up()).await;
+    work.arrives().await;
 }
 
 #[tokio::test]
 async fn a_server_that_crashes_and_recovers() {
     let cluster = Cluster::start(&[]);
     let database = Database::on(&cluster).await;
-    let (process, receiver, publishers) = at_work(&database).await;
-    cluster.kill();
-    publishers.until_refused(5).await;
-    cluster.up();
-    publishers.until_accepted(20).await;
-    all_arrive(&receiver, publishers.finish().await).await;
-    process.kill().await;
+    let work = Work::begin(&database).await;
+    work.through(|| cluster.kill(), || cluster.up()).await;
+    work.arrives().await;
 }
 
 #[tokio::test]
 async fn connections_that_are_cut() {
     let cluster = Cluster::start(&[]);
     let database = Database::on(&cluster).await;
-    let (process, receiver, publishers) = at_work(&database).await;
+    let work = Work::begin(&database).await;
     for _ in 0..5 {
         let cut =
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'k-webhooks'";
         cluster.execute("postgres", cut.to_owned()).await;
-        publishers.until_accepted(20).await;
+        work.publishers.until_accepted(20).await;
     }
-    process.until_logged_times("listening to the other processes on the database", 2).await;
-    all_arrive(&receiver, publishers.finish().await).await;
-    process.kill().await;
+    work.process.until_logged_times("listening to the other processes on the database", 2).await;
+    work.arrives().await;
 }
 
 #[tokio::test]
 async fn a_server_that_hangs_is_not_waited_for() {
     let cluster = Cluster::start(&[]);
     let database = Database::on(&cluster).await;
-    let (process, receiver, publishers) = at_work(&database).await;
-    cluster.signal("STOP");
-    publishers.until_refused(5).await;
-    cluster.signal("CONT");
-    publishers.until_accepted(20).await;
-    all_arrive(&receiver, publishers.finish().await).await;
-    process.kill().await;
+    let work = Work::begin(&database).await;
+    work.through(|| cluster.signal("STOP"), || cluster.signal("CONT")).await;
+    work.arrives().await;
 }
 
 #[tokio::test]
@@ -170,15 +174,14 @@ async fn a_failover_to_the_standby_behind_a_stable_address() {
     let proxy = Proxy::start(primary.port).await;
     let name = url.rsplit('/').next().unwrap();
     let database = Database::at(primary.url_by(proxy.address.port(), name));
-    let (process, receiver, publishers) = at_work(&database).await;
-    primary.kill();
-    // The address moves before the standby is the primary: it takes no writes yet.
-    proxy.switch(Some(standby.port));
-    publishers.until_refused(5).await;
-    standby.promote();
-    publishers.until_accepted(20).await;
-    all_arrive(&receiver, publishers.finish().await).await;
-    process.kill().await;
+    let work = Work::begin(&database).await;
+    let fail = || {
+        primary.kill();
+        // The address moves before the standby is the primary: it takes no writes yet.
+        proxy.switch(Some(standby.port));
+    };
+    work.through(fail, || standby.promote()).await;
+    work.arrives().await;
 }
 
 #[tokio::test]
@@ -191,14 +194,10 @@ async fn a_disk_that_is_full_and_has_room_again() {
     cluster.execute("postgres", "ALTER SYSTEM SET default_tablespace = 'small'".to_owned()).await;
     cluster.execute("postgres", "SELECT pg_reload_conf()".to_owned()).await;
     let database = Database::on(&cluster).await;
-    let (process, receiver, publishers) = at_work(&database).await;
+    let work = Work::begin(&database).await;
     let filler = volume.path().join("filler");
-    fill(&filler);
-    publishers.until_refused(5).await;
-    std::fs::remove_file(filler).unwrap();
-    publishers.until_accepted(20).await;
-    all_arrive(&receiver, publishers.finish().await).await;
-    process.kill().await;
+    work.through(|| fill(&filler), || std::fs::remove_file(&filler).unwrap()).await;
+    work.arrives().await;
     cluster.stop();
 }
 
