@@ -1,4 +1,4 @@
-.PHONY: test run bench crash
+.PHONY: test run bench micro instructions crash
 
 # Everything that must hold: formatting, lints, documentation, every test. `--all-targets` in one profile, so that
 # each crate is built once.
@@ -15,6 +15,16 @@ run:
 bench:
 	tests/install-engines
 	cargo bench --locked --bench service
+
+# The parts of the service, each alone: times.
+micro:
+	tests/install-engines
+	cargo bench --locked --bench micro
+
+# The same in instructions, which a case may have at most 5 % more of than benches/micro/instructions.json says.
+instructions:
+	benches/micro/install-valgrind
+	cargo bench --locked --bench micro -- --instructions
 
 # The crash harness at length, on both engines. K_WEBHOOKS_CRASH_SEED repeats a run.
 crash:

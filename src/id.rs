@@ -135,29 +135,49 @@ impl<'de, K: Kind> Deserialize<'de> for Id<K> {
 #[derive(Debug)]
 pub struct IdSource {
     entropy: Entropy,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
     /// The milliseconds and the 12 bits behind them of the last id, as one number.
-    last: Mutex<u64>,
+    last: u64,
+    /// Random bytes for the next ids, the used ones first: asking the operating system for each id costs more than all
+    /// else about it.
+    random: [u8; 512],
+    used: usize,
+}
+
+impl State {
+    fn random(&mut self, entropy: &Entropy) -> u64 {
+        if self.used == self.random.len() {
+            (self.random, self.used) = (entropy.bytes(), 0);
+        }
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.random[self.used..self.used + 8]);
+        self.used += 8;
+        u64::from_le_bytes(bytes)
+    }
 }
 
 impl IdSource {
     /// Ids whose random part comes from `entropy`.
     #[must_use]
     pub fn new(entropy: Entropy) -> Self {
-        Self { entropy, last: Mutex::new(0) }
+        Self { entropy, state: Mutex::new(State { last: 0, random: [0; 512], used: 512 }) }
     }
 
     /// An id greater than every one before it, also within a millisecond and when the clock stands still or goes back:
     /// the 12 bits behind the milliseconds count, and what they cannot hold is borrowed from the next millisecond
     /// (RFC 9562, section 6.2).
     pub fn next<K: Kind>(&self, now: UnixMs) -> Id<K> {
-        let prefix = {
-            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            *last = (milliseconds(now) << 12).max(*last + 1);
-            *last
+        let (prefix, random) = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.last = (milliseconds(now) << 12).max(state.last + 1);
+            (state.last, state.random(&self.entropy))
         };
         let (time, counter) = (u128::from(prefix >> 12), u128::from(prefix & 0xfff));
-        let random = u128::from(u64::from_le_bytes(self.entropy.bytes()) >> 2);
-        Id::new(time << 80 | 7 << 76 | counter << 64 | 0b10 << 62 | random)
+        Id::new(time << 80 | 7 << 76 | counter << 64 | 0b10 << 62 | u128::from(random >> 2))
     }
 }
 

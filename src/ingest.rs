@@ -174,12 +174,15 @@ impl Batcher {
         let offer = self.dispatcher.offer(now);
         let leases = offer.as_ref().map(|offer| &offer.leases);
         let mut outcomes = self.store.accept(groups, leases, now.plus(IDEMPOTENCY_RETENTION), now).await?;
+        let (mut leased, mut left_due) = (Vec::new(), Vec::new());
         for accepted in outcomes.iter_mut().flatten().flatten() {
-            if let Some(offer) = &offer {
-                self.dispatcher.take(std::mem::take(&mut accepted.leased), offer);
-            }
-            self.dispatcher.left_due(&accepted.left_due);
+            leased.append(&mut accepted.leased);
+            left_due.append(&mut accepted.left_due);
         }
+        if let Some(offer) = &offer {
+            self.dispatcher.take(leased, offer);
+        }
+        self.dispatcher.left_due(&left_due);
         Ok(outcomes)
     }
 }

@@ -277,16 +277,16 @@ impl Dispatcher {
             return;
         }
         self.0.activity.begin(deliveries.len());
-        for delivery in deliveries {
-            let taken = {
-                let mut lanes = self.lanes();
-                let current = self.is_taking() && lanes.changes() == offer.changes;
-                if current { lanes.offer(delivery) } else { Err(delivery) }
-            };
-            if let Err(delivery) = taken {
-                self.give_back(vec![delivery]);
+        let mut not_taken = Vec::new();
+        {
+            let mut lanes = self.lanes();
+            let current = self.is_taking() && lanes.changes() == offer.changes;
+            for delivery in deliveries {
+                let taken = if current { lanes.offer(delivery) } else { Err(delivery) };
+                not_taken.extend(taken.err());
             }
         }
+        self.give_back(not_taken);
         self.send_ready();
     }
 
@@ -429,8 +429,11 @@ impl Dispatcher {
     }
 
     fn send_ready(&self) {
-        loop {
-            let Some(delivery) = self.lanes().start() else { return };
+        let ready: Vec<_> = {
+            let mut lanes = self.lanes();
+            std::iter::from_fn(|| lanes.start()).collect()
+        };
+        for delivery in ready {
             let dispatcher = self.clone();
             self.0.sending.spawn_on(async move { dispatcher.send(delivery).await }, &self.0.runtime);
         }

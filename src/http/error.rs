@@ -18,7 +18,7 @@ pub(super) type FieldErrors = BTreeMap<String, Vec<String>>;
 
 /// A request that was refused or failed.
 #[derive(Clone, Debug)]
-pub(super) struct ApiError {
+pub struct ApiError {
     status: StatusCode,
     message: String,
     field_errors: FieldErrors,
@@ -147,7 +147,7 @@ impl From<IngestError> for ApiError {
 pub(super) const IDEMPOTENCY_CONFLICT: &str = "was used before for another event";
 
 impl IntoResponse for ApiError {
-    /// A bare status that carries the error to [`render`], which knows the request.
+    /// A bare status that carries the error to `render`, which knows the request.
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);

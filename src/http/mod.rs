@@ -19,6 +19,7 @@ use crate::{
     app::Foundation, config::Config, dispatcher::Dispatcher, endpoint_url::UrlRules, ingest::Ingest,
     test_clock::TestClock,
 };
+pub use error::ApiError;
 use rate_limit::RateLimiter;
 pub use serve::serve;
 

@@ -170,7 +170,8 @@ pub struct LeaseOffer {
 pub struct Room {
     total: usize,
     places: Arc<dyn Places>,
-    taken: HashMap<EndpointId, usize>,
+    /// What is left of the places of endpoints that some were taken of.
+    left: HashMap<EndpointId, usize>,
 }
 
 /// How much due work a process can take for one endpoint. It is asked when it matters, so that an offer costs the same
@@ -191,7 +192,7 @@ impl Room {
     /// Room for so many in all, and for each endpoint as `places` says.
     #[must_use]
     pub fn new(total: usize, places: Arc<dyn Places>) -> Self {
-        Self { total, places, taken: HashMap::new() }
+        Self { total, places, left: HashMap::new() }
     }
 
     /// How much is left in all.
@@ -203,17 +204,18 @@ impl Room {
     /// How much fits for this endpoint, were it alone.
     #[must_use]
     pub fn of(&self, endpoint: EndpointId) -> usize {
-        let taken = self.taken.get(&endpoint).copied().unwrap_or_default();
-        self.places.free(endpoint).saturating_sub(taken).min(self.total)
+        let left = self.left.get(&endpoint).copied();
+        left.unwrap_or_else(|| self.places.free(endpoint)).min(self.total)
     }
 
     /// Takes a place for this endpoint, where there is one.
     pub fn take(&mut self, endpoint: EndpointId) -> bool {
-        if self.of(endpoint) == 0 {
+        let left = self.left.entry(endpoint).or_insert_with(|| self.places.free(endpoint));
+        if self.total == 0 || *left == 0 {
             return false;
         }
         self.total -= 1;
-        *self.taken.entry(endpoint).or_default() += 1;
+        *left -= 1;
         true
     }
 }

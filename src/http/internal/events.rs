@@ -44,9 +44,16 @@ async fn publish(
     body: Body,
 ) -> Result<Response, ApiError> {
     let bytes = read_json(&headers, body, api.config.limits.event_body_max).await?;
-    let mut fields = Fields::parse(&bytes)?;
-    let mut event = event(&mut fields, &bytes);
-    if let Some(header) = headers.get(IDEMPOTENCY_KEY) {
+    let accepted = api.ingest.accept(vec![parse_event(&bytes, headers.get(IDEMPOTENCY_KEY))?]).await?;
+    let accepted = accepted.first().ok_or_else(|| ApiError::internal("nothing was accepted"))?;
+    Ok(created(Json(accepted.event.to_json()), accepted.replayed))
+}
+
+/// Reads the body of `POST /v1/events`, and the `Idempotency-Key` header beside it. `data` shares the memory of `body`.
+pub fn parse_event(body: &Bytes, idempotency_header: Option<&HeaderValue>) -> Result<NewEvent, ApiError> {
+    let mut fields = Fields::parse(body)?;
+    let mut event = event(&mut fields, body);
+    if let Some(header) = idempotency_header {
         let key = header.to_str().map_err(|_| "must be visible ASCII").and_then(idempotency_key);
         let key = fields.check("idempotency_key", key);
         if let Some(event) = &mut event {
@@ -56,9 +63,7 @@ async fn publish(
             event.idempotency_key = key;
         }
     }
-    let accepted = api.ingest.accept(vec![fields.finish(event)?]).await?;
-    let accepted = accepted.first().ok_or_else(|| ApiError::internal("nothing was accepted"))?;
-    Ok(created(Json(accepted.event.to_json()), accepted.replayed))
+    fields.finish(event)
 }
 
 async fn publish_batch(

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::{Api, health};
+pub use events::parse_event;
 
 /// All routes of the internal listener.
 pub fn router(api: Arc<Api>) -> Router {

@@ -195,7 +195,8 @@ pub(super) async fn lease_due(
             "SELECT id FROM (SELECT id FROM deliveries WHERE status = 'pending' AND webhook_endpoint_id = ",
         );
         pick.push_bind(endpoint.as_str()).push(" AND claimable_at <= ").push_bind(now.0);
-        pick.push(" ORDER BY claimable_at LIMIT ").push_bind(*limit).push(")");
+        // The sign keeps the planner from looking at the value: it would plan the statement anew for each.
+        pick.push(" ORDER BY claimable_at LIMIT +").push_bind(*limit).push(")");
     }
     pick.push(
         ") SELECT d.id, d.event_id, e.type AS event_type, e.body, d.webhook_endpoint_id, d.attempt_count, \
