@@ -83,9 +83,11 @@ pub(crate) async fn quiet(engine: Engine) {
     report(&format!("idle: {:.2} % of a core", idle * 100.0));
 }
 
-/// Latency of the healthy endpoints while others are in trouble, beside their quiet one.
-pub(crate) async fn isolation(engine: Engine) {
-    report(&format!("\n# {engine:?}: isolation, {PER_SECOND} events a second, p99 of the healthy endpoints"));
+/// Latency of the healthy endpoints while another is in trouble, beside their quiet one.
+pub(crate) async fn trouble(engine: Engine) {
+    report(&format!(
+        "\n# {engine:?}: isolation, {PER_SECOND} events a second, latency of the healthy endpoints"
+    ));
     for trouble in [Trouble::Hangs, Trouble::Drips, Trouble::Resets] {
         let (program, receiver) = service(engine, ENDPOINTS - 1, &[]).await;
         let quiet = healthy(&program, &receiver, ENDPOINTS - 1, 1).await;
@@ -93,8 +95,6 @@ pub(crate) async fn isolation(engine: Engine) {
         let latencies = healthy(&program, &receiver, ENDPOINTS - 1, 1).await;
         report(&compared(&format!("1 of {ENDPOINTS} {trouble:?}"), &quiet, &latencies));
     }
-    backlog(engine).await;
-    many(engine).await;
 }
 
 fn compared(name: &str, quiet: &Histogram<u64>, latencies: &Histogram<u64>) -> String {
@@ -104,7 +104,7 @@ fn compared(name: &str, quiet: &Histogram<u64>, latencies: &Histogram<u64>) -> S
 }
 
 /// One endpoint has a million deliveries due and takes none.
-async fn backlog(engine: Engine) {
+pub(crate) async fn backlog(engine: Engine) {
     let (program, receiver) = service(engine, ENDPOINTS - 1, &[]).await;
     let quiet = healthy(&program, &receiver, ENDPOINTS - 1, 1).await;
     program.register("m_1", &[troubled(Trouble::Hangs).await]).await;
@@ -120,7 +120,7 @@ async fn backlog(engine: Engine) {
 }
 
 /// A thousand endpoints, of which a hundred hang.
-async fn many(engine: Engine) {
+pub(crate) async fn many(engine: Engine) {
     const MERCHANTS: usize = 100;
     let program = Program::start(engine, &[("delivery.timeout", "10s")]).await;
     let receiver = Receiver::start().await;

@@ -39,15 +39,21 @@ async fn main() {
         if !wanted(name, &["sqlite", "postgres"]) {
             continue;
         }
-        let parts = ["throughput", "latency", "isolation", "pressure", "flat", "retention"];
+        let parts = ["throughput", "latency", "trouble", "backlog", "many", "pressure", "flat", "retention"];
         if wanted("throughput", &parts) {
             throughput::measure(engine).await;
         }
         if wanted("latency", &parts) {
             latency::quiet(engine).await;
         }
-        if wanted("isolation", &parts) {
-            latency::isolation(engine).await;
+        if wanted("trouble", &parts) {
+            latency::trouble(engine).await;
+        }
+        if wanted("backlog", &parts) {
+            latency::backlog(engine).await;
+        }
+        if wanted("many", &parts) {
+            latency::many(engine).await;
         }
         if wanted("pressure", &parts) {
             pressure::measure(engine).await;

@@ -26,7 +26,7 @@ const LASTS: Duration = Duration::from_secs(10);
 pub(crate) async fn measure(engine: Engine) {
     let program = Program::start(engine, &[]).await;
     let receiver = Receiver::start().await;
-    let secret = program.register("m_1", std::slice::from_ref(&receiver.url)).await.remove(0);
+    let secrets = program.register("m_1", std::slice::from_ref(&receiver.url)).await;
     let uri = format!("http://{}/v1/events", program.internal);
     let (client, next, until) = (Client::new(), Arc::new(AtomicUsize::new(0)), Instant::now() + LASTS);
     let mut publishing = JoinSet::new();
@@ -64,7 +64,7 @@ pub(crate) async fn measure(engine: Engine) {
     receiver.until(accepted.len()).await;
     let usage = program.usage();
     let arrivals = receiver.take();
-    let (absent, repeated) = check(&arrivals, &secret, next.load(Ordering::SeqCst));
+    let (absent, repeated) = check(&arrivals, &secrets, next.load(Ordering::SeqCst));
     let refused_but_sent = next.load(Ordering::SeqCst) - accepted.len() - absent;
     report(&format!(
         "\n# {engine:?}: {PUBLISHERS} publishers at once, each again as soon as it may, for {} s",

@@ -16,20 +16,25 @@ const PUBLISHERS: usize = 64;
 const BATCH: usize = 100;
 const BATCH_PUBLISHERS: usize = 8;
 
+/// Each with one endpoint: one is the least work for the database, several are not held to what one endpoint takes at once.
+const MERCHANTS: [usize; 2] = [1, 10];
+
 /// Measures single events and batches, each beside the floor.
 pub(crate) async fn measure(engine: Engine) {
     let receiver = Receiver::start().await;
-    report(&format!("\n# {engine:?}: throughput, {EVENTS} events to one endpoint"));
     // To warm up: connections, memory, the processor's clock.
     two_hops(&receiver).await;
-    single(engine, &receiver).await;
-    batches(engine, &receiver).await;
+    for merchants in MERCHANTS {
+        report(&format!("\n# {engine:?}: throughput, {EVENTS} events to {merchants} endpoints"));
+        single(engine, &receiver, merchants).await;
+        batches(engine, &receiver, merchants).await;
+    }
 }
 
 /// Events a second over two hops: the payloads sent by a bare client to the receiver take one.
 async fn two_hops(receiver: &Receiver) -> f64 {
-    let body = |number| event("m_1", number);
-    let (elapsed, _) = closed_loop(&receiver.url, "", PUBLISHERS, EVENTS, body).await;
+    let (elapsed, _) =
+        closed_loop(&receiver.url, "", PUBLISHERS, EVENTS, |number| event("m_0", number)).await;
     receiver.take();
     rate(EVENTS, elapsed) / 2.0
 }
@@ -43,19 +48,33 @@ fn beside_floor(through: f64, before: f64, after: f64) -> String {
     )
 }
 
-async fn single(engine: Engine, receiver: &Receiver) {
+fn event_of(merchants: usize, number: usize) -> String {
+    event(&format!("m_{}", number % merchants), number)
+}
+
+/// Registers the merchants' endpoints; answers their secrets.
+async fn register(program: &Program, receiver: &Receiver, merchants: usize) -> Vec<String> {
+    let mut secrets = Vec::new();
+    for merchant in 0..merchants {
+        let url = format!("{}{merchant}", receiver.url);
+        secrets.extend(program.register(&format!("m_{merchant}"), &[url]).await);
+    }
+    secrets
+}
+
+async fn single(engine: Engine, receiver: &Receiver, merchants: usize) {
     let program = Program::start(engine, &[]).await;
-    let secret = program.register("m_1", std::slice::from_ref(&receiver.url)).await.remove(0);
+    let secrets = register(&program, receiver, merchants).await;
     let floor_before = two_hops(receiver).await;
     let before = program.usage();
     let started = Instant::now();
     let uri = format!("http://{}/v1/events", program.internal);
     let (accepted, latencies) =
-        closed_loop(&uri, KEY, PUBLISHERS, EVENTS, |number| event("m_1", number)).await;
+        closed_loop(&uri, KEY, PUBLISHERS, EVENTS, move |number| event_of(merchants, number)).await;
     receiver.until(EVENTS).await;
     let delivered = started.elapsed();
     let usage = program.usage();
-    let (lost, repeated) = check(&receiver.take(), &secret, EVENTS);
+    let (lost, repeated) = check(&receiver.take(), &secrets, EVENTS);
     let bytes = program.stop().await;
     let through = beside_floor(rate(EVENTS, delivered), floor_before, two_hops(receiver).await);
     report(&format!(
@@ -71,21 +90,21 @@ async fn single(engine: Engine, receiver: &Receiver) {
     ));
 }
 
-async fn batches(engine: Engine, receiver: &Receiver) {
+async fn batches(engine: Engine, receiver: &Receiver, merchants: usize) {
     let program = Program::start(engine, &[]).await;
-    let secret = program.register("m_1", std::slice::from_ref(&receiver.url)).await.remove(0);
+    let secrets = register(&program, receiver, merchants).await;
     let floor_before = two_hops(receiver).await;
     let started = Instant::now();
     let uri = format!("http://{}/v1/events/batch", program.internal);
-    let body = |batch: usize| {
+    let body = move |batch: usize| {
         let events: Vec<String> =
-            (batch * BATCH..(batch + 1) * BATCH).map(|number| event("m_1", number)).collect();
+            (batch * BATCH..(batch + 1) * BATCH).map(|number| event_of(merchants, number)).collect();
         format!(r#"{{"events":[{}]}}"#, events.join(","))
     };
     let (accepted, _) = closed_loop(&uri, KEY, BATCH_PUBLISHERS, EVENTS / BATCH, body).await;
     receiver.until(EVENTS).await;
     let delivered = started.elapsed();
-    let (lost, repeated) = check(&receiver.take(), &secret, EVENTS);
+    let (lost, repeated) = check(&receiver.take(), &secrets, EVENTS);
     program.stop().await;
     let through = beside_floor(rate(EVENTS, delivered), floor_before, two_hops(receiver).await);
     report(&format!(

@@ -113,12 +113,27 @@ pub(super) const END_SECRETS: &str = "UPDATE signing_secrets SET expires_at = $2
      WHERE webhook_endpoint_id = $1 AND (expires_at IS NULL OR expires_at > $2)";
 pub(super) const DELETE_SECRETS: &str = "DELETE FROM signing_secrets WHERE webhook_endpoint_id = $1";
 
+/// An endpoint's pending deliveries, those that wait and those that are leased, which a process has few of.
+macro_rules! pending_of_endpoint {
+    () => {
+        "SELECT id FROM ( \
+           SELECT id FROM deliveries \
+           WHERE status = 'pending' AND lease_token IS NULL AND webhook_endpoint_id = $1 AND claimable_at >= 0 \
+           UNION ALL SELECT id FROM deliveries \
+           WHERE status = 'pending' AND lease_token IS NOT NULL AND claimable_at >= 0 AND webhook_endpoint_id = $1 \
+         ) AS pending LIMIT $2"
+    };
+}
+
 /// The comparisons with zero, here and below, are always true: they lead the planner to the index of open rows. The state
 /// is asked for twice: another process may change a row after it was picked and before it is updated.
 /// A lease stays with the row, so that an attempt under way can still be recorded.
-pub(super) const HOLD_PENDING: &str = "UPDATE deliveries \
-     SET status = 'held', next_attempt_at = NULL, claimable_at = NULL WHERE status = 'pending' AND id IN \
-     (SELECT id FROM deliveries WHERE status = 'pending' AND webhook_endpoint_id = $1 AND claimable_at >= 0 LIMIT $2)";
+pub(super) const HOLD_PENDING: &str = concat!(
+    "UPDATE deliveries SET status = 'held', next_attempt_at = NULL, claimable_at = NULL \
+     WHERE status = 'pending' AND id IN (",
+    pending_of_endpoint!(),
+    ")"
+);
 pub(super) const FREE_HELD: &str = "UPDATE deliveries \
      SET status = 'pending', next_attempt_at = $3, claimable_at = $3, lease_token = NULL \
      WHERE status = 'held' AND id IN (SELECT id FROM deliveries \
@@ -126,10 +141,13 @@ pub(super) const FREE_HELD: &str = "UPDATE deliveries \
 pub(super) const ABANDON_HELD_OF_ENDPOINT: &str = "UPDATE deliveries \
      SET status = 'abandoned', abandoned_reason = 'endpoint_disabled' WHERE status = 'held' AND id IN \
      (SELECT id FROM deliveries WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at <= $3 LIMIT $2)";
-pub(super) const ABANDON_PENDING_DELETED: &str = "UPDATE deliveries \
+pub(super) const ABANDON_PENDING_DELETED: &str = concat!(
+    "UPDATE deliveries \
      SET status = 'abandoned', abandoned_reason = 'endpoint_deleted', next_attempt_at = NULL, claimable_at = NULL \
-     WHERE status = 'pending' AND id IN (SELECT id FROM deliveries \
-       WHERE status = 'pending' AND webhook_endpoint_id = $1 AND claimable_at >= 0 LIMIT $2)";
+     WHERE status = 'pending' AND id IN (",
+    pending_of_endpoint!(),
+    ")"
+);
 pub(super) const ABANDON_HELD_DELETED: &str = "UPDATE deliveries \
      SET status = 'abandoned', abandoned_reason = 'endpoint_deleted' \
      WHERE status = 'held' AND id IN (SELECT id FROM deliveries \
@@ -144,7 +162,11 @@ pub(super) const UNSETTLED_ENDPOINTS: &str = "WITH RECURSIVE holding (endpoint_i
        FROM holding WHERE holding.endpoint_id IS NOT NULL) \
      SELECT e.id FROM webhook_endpoints e \
      WHERE (e.status = 'disabled' OR e.deleted_at IS NOT NULL) AND EXISTS \
-       (SELECT 1 FROM deliveries d WHERE d.status = 'pending' AND d.webhook_endpoint_id = e.id AND d.claimable_at >= 0) \
+       (SELECT 1 FROM deliveries d WHERE d.status = 'pending' AND d.lease_token IS NULL \
+        AND d.webhook_endpoint_id = e.id AND d.claimable_at >= 0) \
+     UNION SELECT e.id FROM deliveries d JOIN webhook_endpoints e ON e.id = d.webhook_endpoint_id \
+     WHERE d.status = 'pending' AND d.lease_token IS NOT NULL AND d.claimable_at >= 0 \
+       AND (e.status = 'disabled' OR e.deleted_at IS NOT NULL) \
      UNION SELECT e.id FROM holding JOIN webhook_endpoints e ON e.id = holding.endpoint_id \
      WHERE e.status = 'enabled' OR e.deleted_at IS NOT NULL \
      LIMIT $1";
@@ -212,24 +234,50 @@ pub(super) const INSERT_DELIVERY: &str = "INSERT INTO deliveries (id, merchant_i
      webhook_endpoint_id, status, attempt_count, ladder_failures, window_started_at, next_attempt_at, claimable_at, \
      created_at) VALUES ($1, $2, $3, $4, $5, 'pending', 0, 0, $6, $6, $6, $6)";
 
-/// What is due, as far as one look goes (`$2` deliveries), by endpoint; and, without one, when the next becomes due.
-pub(super) const DUE: &str = "SELECT endpoint_id, min(due_at) AS due_at, count(*) AS deliveries FROM ( \
-       SELECT webhook_endpoint_id AS endpoint_id, claimable_at AS due_at FROM deliveries \
-       WHERE status = 'pending' AND claimable_at <= $1 ORDER BY claimable_at LIMIT $2) AS due \
-     GROUP BY endpoint_id \
-     UNION ALL SELECT NULL, min(claimable_at), 0 FROM deliveries WHERE status = 'pending' AND claimable_at > $1";
+/// How far one look for due work goes: deliveries in the order of time, or endpoints where more than that is due. Part of
+/// the text, because SQLite plans a statement anew for each bound `LIMIT`.
+macro_rules! look {
+    () => {
+        256
+    };
+}
+pub(super) const LOOK: usize = look!();
 
-/// Hops from endpoint to endpoint through the index of pending deliveries, from `$1` and `$2` times, whatever their
-/// backlogs, and says when the first delivery of each is due.
-pub(super) const LANES: &str = "WITH RECURSIVE lane (endpoint_id, hop) AS ( \
-       SELECT min(webhook_endpoint_id), 1 FROM deliveries WHERE status = 'pending' AND webhook_endpoint_id > $1 \
+/// What waits and is due, as far as one look goes, by endpoint; and without one, when the next becomes due and when the
+/// next lease ends.
+pub(super) const DUE: &str = concat!(
+    "SELECT endpoint_id, min(due_at) AS due_at, count(*) AS deliveries FROM ( \
+       SELECT webhook_endpoint_id AS endpoint_id, claimable_at AS due_at FROM deliveries \
+       WHERE status = 'pending' AND lease_token IS NULL AND claimable_at <= $1 ORDER BY claimable_at LIMIT ",
+    look!(),
+    ") AS due GROUP BY endpoint_id \
+     UNION ALL SELECT NULL, min(claimable_at), 0 FROM deliveries \
+     WHERE status = 'pending' AND lease_token IS NULL AND claimable_at > $1 \
+     UNION ALL SELECT NULL, min(claimable_at), 0 FROM deliveries WHERE status = 'pending' AND lease_token IS NOT NULL"
+);
+
+/// Leases that have ended: their deliveries wait again.
+pub(super) const END_LEASES: &str = "UPDATE deliveries SET lease_token = NULL \
+     WHERE status = 'pending' AND lease_token IS NOT NULL AND claimable_at <= $1 AND id IN \
+     (SELECT id FROM deliveries WHERE status = 'pending' AND lease_token IS NOT NULL AND claimable_at <= $1 LIMIT $2)";
+
+/// Hops from endpoint to endpoint after `$1` through the index of waiting deliveries, as far as one look goes and whatever
+/// their backlogs, and says when the first delivery of each is due.
+pub(super) const LANES: &str = concat!(
+    "WITH RECURSIVE lane (endpoint_id, hop) AS ( \
+       SELECT min(webhook_endpoint_id), 1 FROM deliveries \
+       WHERE status = 'pending' AND lease_token IS NULL AND webhook_endpoint_id > $1 \
        UNION ALL \
        SELECT (SELECT min(d.webhook_endpoint_id) FROM deliveries d \
-               WHERE d.status = 'pending' AND d.webhook_endpoint_id > lane.endpoint_id), lane.hop + 1 \
-       FROM lane WHERE lane.endpoint_id IS NOT NULL AND lane.hop < $2) \
+               WHERE d.status = 'pending' AND d.lease_token IS NULL AND d.webhook_endpoint_id > lane.endpoint_id), \
+         lane.hop + 1 \
+       FROM lane WHERE lane.endpoint_id IS NOT NULL AND lane.hop < ",
+    look!(),
+    ") \
      SELECT lane.endpoint_id, (SELECT min(d.claimable_at) FROM deliveries d \
-       WHERE d.status = 'pending' AND d.webhook_endpoint_id = lane.endpoint_id) AS due_at \
-     FROM lane WHERE lane.endpoint_id IS NOT NULL";
+       WHERE d.status = 'pending' AND d.lease_token IS NULL AND d.webhook_endpoint_id = lane.endpoint_id) AS due_at \
+     FROM lane WHERE lane.endpoint_id IS NOT NULL"
+);
 
 pub(super) const TAKE_UPKEEP_TURN: &str = "INSERT INTO upkeep_turns (name, free_at) VALUES ($1, $2) \
      ON CONFLICT (name) DO UPDATE SET free_at = excluded.free_at WHERE upkeep_turns.free_at <= $3";

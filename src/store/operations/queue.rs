@@ -23,8 +23,8 @@ use crate::{
 
 const DELIVERIES: &str = "deliveries";
 
-/// How far one look for due work goes: deliveries in the order of time, or endpoints where more than that is due.
-const LOOK: usize = 256;
+/// Deliveries of lapsed leases that one transaction has wait again.
+const LEASES_ENDED_AT_ONCE: i64 = 5_000;
 
 /// Deliveries leased by one claim, so that the transaction stays short and processes that share a backlog take turns.
 const CLAIM_MAX: usize = 512;
@@ -37,8 +37,15 @@ struct Due {
     deliveries: usize,
 }
 
-fn count(number: i64) -> usize {
-    usize::try_from(number).unwrap_or_default()
+/// What waits and is due, as far as one look goes.
+#[derive(Default)]
+struct Soonest {
+    /// By endpoint: since when, and how many.
+    endpoints: Vec<(String, i64, usize)>,
+    /// How many in all.
+    deliveries: usize,
+    /// When the next becomes due, or a lease ends.
+    next_at: Option<UnixMs>,
 }
 
 impl Engine {
@@ -93,32 +100,26 @@ impl Engine {
         now: UnixMs,
         claimed: &mut Claimed,
     ) -> Result<Vec<Due>> {
-        let limit = i64::try_from(LOOK).unwrap_or(i64::MAX);
-        let soonest = query_as!((Option<String>, Option<i64>, i64), sql::DUE, now.0, limit);
-        let soonest = soonest.fetch_all(&mut *self.read().await?).await?;
-        let mut seen = Vec::with_capacity(soonest.len());
-        let mut deliveries_seen = 0;
-        for (endpoint, due_at, deliveries) in soonest {
-            match endpoint {
-                Some(endpoint) => {
-                    deliveries_seen += count(deliveries);
-                    seen.push((endpoint, due_at.unwrap_or_default(), count(deliveries)));
-                }
-                None => claimed.next_due_at = due_at.map(UnixMs),
-            }
+        let mut soonest = self.soonest(now).await?;
+        while soonest.next_at.is_some_and(|at| at <= now) {
+            // A lease has ended: its delivery waits again.
+            self.change(|| query!(sql::END_LEASES, now.0, LEASES_ENDED_AT_ONCE)).await?;
+            soonest = self.soonest(now).await?;
         }
-        if deliveries_seen < LOOK {
+        claimed.next_due_at = soonest.next_at;
+        if soonest.deliveries < sql::LOOK {
             // The longest waiting first, so that no endpoint is passed over for ever.
-            seen.sort_unstable_by_key(|(_, due_at, _)| *due_at);
-            let seen = seen.into_iter().map(|(endpoint, _, deliveries)| (endpoint, deliveries));
+            soonest.endpoints.sort_unstable_by_key(|(_, due_at, _)| *due_at);
+            let seen = soonest.endpoints.into_iter().map(|(endpoint, _, deliveries)| (endpoint, deliveries));
             return with_room(seen, offer, &mut claimed.left_due);
         }
         let start = after.map_or_else(String::new, |id| id.to_string());
         let (mut from, mut wrapped) = (start.clone(), start.is_empty());
         loop {
-            let lanes = query_as!((String, i64), sql::LANES, from.as_str(), limit);
+            let lanes = query_as!((String, i64), sql::LANES, from.as_str());
             let lanes = lanes.fetch_all(&mut *self.read().await?).await?;
-            let last = lanes.last().filter(|_| lanes.len() == LOOK).map(|(endpoint, _)| endpoint.clone());
+            let last =
+                lanes.last().filter(|_| lanes.len() == sql::LOOK).map(|(endpoint, _)| endpoint.clone());
             let due = lanes.into_iter().filter(|(_, due_at)| *due_at <= now.0);
             let due =
                 with_room(due.map(|(endpoint, _)| (endpoint, usize::MAX)), offer, &mut claimed.left_due)?;
@@ -136,6 +137,25 @@ impl Engine {
                 return Ok(due);
             }
         }
+    }
+
+    async fn soonest(&self, now: UnixMs) -> Result<Soonest> {
+        let rows = query_as!((Option<String>, Option<i64>, i64), sql::DUE, now.0);
+        let mut soonest = Soonest::default();
+        for (endpoint, at, deliveries) in rows.fetch_all(&mut *self.read().await?).await? {
+            match (endpoint, at) {
+                (Some(endpoint), Some(due_at)) => {
+                    let deliveries = usize::try_from(deliveries).unwrap_or_default();
+                    soonest.deliveries += deliveries;
+                    soonest.endpoints.push((endpoint, due_at, deliveries));
+                }
+                (_, Some(at)) => {
+                    soonest.next_at = Some(soonest.next_at.map_or(UnixMs(at), |next| next.min(UnixMs(at))));
+                }
+                (_, None) => {}
+            }
+        }
+        Ok(soonest)
     }
 
     pub(super) async fn record_attempts(

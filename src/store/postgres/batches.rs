@@ -221,8 +221,8 @@ pub(super) async fn lease_due(
     let lease = sqlx::query_as(
         "WITH due AS MATERIALIZED ( \
            SELECT d.id FROM unnest($1::text[], $2::bigint[]) AS lane (endpoint_id, room) CROSS JOIN LATERAL ( \
-             SELECT x.id FROM deliveries x WHERE x.status = 'pending' AND x.webhook_endpoint_id = lane.endpoint_id \
-               AND x.claimable_at <= $3 ORDER BY x.claimable_at LIMIT lane.room FOR UPDATE SKIP LOCKED) d), \
+             SELECT x.id FROM deliveries x WHERE x.status = 'pending' AND x.lease_token IS NULL \
+               AND x.webhook_endpoint_id = lane.endpoint_id AND x.claimable_at <= $3 ORDER BY x.claimable_at LIMIT lane.room FOR UPDATE SKIP LOCKED) d), \
          leased AS ( \
            UPDATE deliveries d SET lease_token = $4, claimable_at = $5 FROM due WHERE d.id = due.id \
            RETURNING d.id, d.event_id, d.webhook_endpoint_id, d.attempt_count, d.ladder_failures, d.window_started_at) \

@@ -24,9 +24,6 @@ use crate::{
 /// Rows of one `VALUES` list: a few hundred keep a statement's text and its bound values small.
 const ROWS_PER_STATEMENT: usize = 256;
 
-/// Fenced by the lease, so that a lease given back late frees nobody else's.
-const RELEASE: &str = "UPDATE deliveries SET lease_token = NULL, claimable_at = next_attempt_at \
-     WHERE id = $1 AND lease_token = $2 AND status = 'pending'";
 const PRUNABLE_EVENTS: &str = "SELECT e.id FROM events e WHERE e.id < $1 AND NOT EXISTS \
      (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.status IN ('pending', 'held')) ORDER BY e.id LIMIT $2";
 
@@ -192,7 +189,8 @@ pub(super) async fn lease_due(
     for (index, (endpoint, limit)) in lanes.iter().enumerate() {
         pick.push(if index == 0 { "" } else { " UNION ALL " });
         pick.push(
-            "SELECT id FROM (SELECT id FROM deliveries WHERE status = 'pending' AND webhook_endpoint_id = ",
+            "SELECT id FROM (SELECT id FROM deliveries \
+             WHERE status = 'pending' AND lease_token IS NULL AND webhook_endpoint_id = ",
         );
         pick.push_bind(endpoint.as_str()).push(" AND claimable_at <= ").push_bind(now.0);
         // The sign keeps the planner from looking at the value: it would plan the statement anew for each.
@@ -217,10 +215,18 @@ pub(super) async fn lease_due(
     Ok(due)
 }
 
+/// Fenced by the lease, so that a lease given back late frees nobody else's.
 pub(super) async fn release(write: &mut Write, leases: &[(DeliveryId, LeaseToken)]) -> Result<()> {
-    for (id, lease) in leases {
-        let release = sqlx::query(RELEASE).bind(id.to_string()).bind(lease.to_string());
-        release.execute(&mut **write).await?;
+    for leases in leases.chunks(ROWS_PER_STATEMENT) {
+        let mut release = QueryBuilder::<Sqlite>::new("WITH given (id, lease) AS (");
+        release.push_values(leases, |mut row, (id, lease)| {
+            row.push_bind(id.to_string()).push_bind(lease.to_string());
+        });
+        release.push(
+            ") UPDATE deliveries AS d SET lease_token = NULL, claimable_at = d.next_attempt_at FROM given \
+             WHERE d.id = given.id AND d.lease_token = given.lease AND d.status = 'pending'",
+        );
+        release.build().execute(&mut **write).await?;
     }
     Ok(())
 }
