@@ -414,7 +414,7 @@ impl Store for Engine {
     }
 
     async fn claim(&self, offer: &LeaseOffer, after: Option<EndpointId>, now: UnixMs) -> Result<Claimed> {
-        self.run(|| self.claim_due(offer, after, now)).await
+        self.run(|| Box::pin(self.claim_due(offer, after, now))).await
     }
 
     async fn record(&self, results: &[AttemptResult], now: UnixMs) -> Result<Vec<Recorded>> {
