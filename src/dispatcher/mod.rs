@@ -133,6 +133,10 @@ const SETTLE_BATCH: u32 = 5_000;
 /// After a failed claim, so that a database that is away is not hammered.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
 
+/// What asks for a look comes in crowds: a hundred dead endpoints time out together, and a claim for each of them would
+/// keep the database from everything else for a quarter of a second.
+const GATHER: Duration = Duration::from_millis(10);
+
 /// Longer than a claim takes.
 const PAUSE_WHILE_OTHERS_CLAIM: Duration = Duration::from_millis(100);
 
@@ -197,7 +201,7 @@ impl Dispatcher {
             };
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.0.wake.notified() => {}
+                () = self.0.wake.notified() => tokio::time::sleep(GATHER).await,
                 () = self.wait(wait) => {}
             }
         }

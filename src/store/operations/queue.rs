@@ -289,13 +289,13 @@ fn shares(mut due: Vec<Due>, offer: &LeaseOffer, left_due: &mut Vec<EndpointId>)
     let mut remaining = offer.room.total().min(CLAIM_MAX);
     let behind = due.split_off(due.len().min(remaining));
     left_due.extend(behind.iter().map(|due| due.id));
-    let mut wants: Vec<_> = due
-        .into_iter()
-        .map(|due| {
-            let want = offer.room.of(due.id).min(due.deliveries);
-            (due, want)
-        })
-        .collect();
+    let mut wants = Vec::with_capacity(due.len());
+    for due in due {
+        match offer.room.of(due.id).min(due.deliveries) {
+            0 => left_due.push(due.id),
+            want => wants.push((due, want)),
+        }
+    }
     wants.sort_unstable_by_key(|(_, want)| *want);
     let mut endpoints = wants.len();
     for (_, want) in &mut wants {
