@@ -4,10 +4,12 @@ DROP INDEX deliveries_pending;
 CREATE INDEX deliveries_waiting ON deliveries (webhook_endpoint_id, claimable_at)
     WHERE status = 'pending' AND lease_token IS NULL;
 -- What is due first, whatever its endpoint: a look for due work costs what is due, not how many endpoints have open work.
-CREATE INDEX deliveries_due ON deliveries (claimable_at) WHERE status = 'pending' AND lease_token IS NULL;
+-- The comparison with zero, here and below, is always true: only statements that make it too can go by these indexes.
+CREATE INDEX deliveries_due ON deliveries (claimable_at)
+    WHERE status = 'pending' AND lease_token IS NULL AND claimable_at >= 0;
 -- Which leases end first, and whose they are.
 CREATE INDEX deliveries_leased ON deliveries (claimable_at, webhook_endpoint_id)
-    WHERE status = 'pending' AND lease_token IS NOT NULL;
+    WHERE status = 'pending' AND lease_token IS NOT NULL AND claimable_at >= 0;
 -- The few endpoints whose deliveries may be out of line with them.
 CREATE INDEX webhook_endpoints_off ON webhook_endpoints (id) WHERE status = 'disabled' OR deleted_at IS NOT NULL;
 

@@ -119,15 +119,15 @@ macro_rules! pending_of_endpoint {
     () => {
         "SELECT id FROM ( \
            SELECT id FROM deliveries \
-           WHERE status = 'pending' AND lease_token IS NULL AND webhook_endpoint_id = $1 AND claimable_at >= 0 \
+           WHERE status = 'pending' AND lease_token IS NULL AND webhook_endpoint_id = $1 AND claimable_at > -1 \
            UNION ALL SELECT id FROM deliveries \
            WHERE status = 'pending' AND lease_token IS NOT NULL AND claimable_at >= 0 AND webhook_endpoint_id || '' = $1 \
          ) AS pending LIMIT $2"
     };
 }
 
-/// The comparisons with zero, here and below, are always true: they lead the planner to the index of open rows. The state
-/// is asked for twice: another process may change a row after it was picked and before it is updated.
+/// The comparisons of `claimable_at` and `window_started_at` with a constant, here and below, are always true: they lead the
+/// planner to the index that is meant, whatever it knows of the tables, and so does the empty text. The state is asked for twice: another process may change a row after it was picked and before it is updated.
 /// A lease stays with the row, so that an attempt under way can still be recorded.
 pub(super) const HOLD_PENDING: &str = concat!(
     "UPDATE deliveries SET status = 'held', next_attempt_at = NULL, claimable_at = NULL \
@@ -137,10 +137,10 @@ pub(super) const HOLD_PENDING: &str = concat!(
 );
 pub(super) const FREE_HELD: &str = "UPDATE deliveries \
      SET status = 'pending', next_attempt_at = $3, claimable_at = $3, lease_token = NULL \
-     WHERE status = 'held' AND id IN (SELECT id FROM deliveries \
+     WHERE status || '' = 'held' AND id IN (SELECT id FROM deliveries \
        WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at > $4 LIMIT $2)";
 pub(super) const ABANDON_HELD_OF_ENDPOINT: &str = "UPDATE deliveries \
-     SET status = 'abandoned', abandoned_reason = 'endpoint_disabled' WHERE status = 'held' AND id IN \
+     SET status = 'abandoned', abandoned_reason = 'endpoint_disabled' WHERE status || '' = 'held' AND id IN \
      (SELECT id FROM deliveries WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at <= $3 LIMIT $2)";
 pub(super) const ABANDON_PENDING_DELETED: &str = concat!(
     "UPDATE deliveries \
@@ -151,20 +151,22 @@ pub(super) const ABANDON_PENDING_DELETED: &str = concat!(
 );
 pub(super) const ABANDON_HELD_DELETED: &str = "UPDATE deliveries \
      SET status = 'abandoned', abandoned_reason = 'endpoint_deleted' \
-     WHERE status = 'held' AND id IN (SELECT id FROM deliveries \
+     WHERE status || '' = 'held' AND id IN (SELECT id FROM deliveries \
        WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at >= 0 LIMIT $2)";
 /// Of the endpoints that are off, those with pending deliveries; and of those with held ones, hopping from one to the
-/// next, those that are on or deleted.
+/// next, those that are on or deleted. Here and below, the first of an order is asked for by `LIMIT 1` and not by `min` or
+/// `EXISTS`, for which PostgreSQL may read all there is, where it planned while there was little.
 pub(super) const UNSETTLED_ENDPOINTS: &str = "WITH RECURSIVE holding (endpoint_id) AS ( \
-       SELECT min(webhook_endpoint_id) FROM deliveries WHERE status = 'held' \
+       SELECT (SELECT webhook_endpoint_id FROM deliveries WHERE status = 'held' ORDER BY webhook_endpoint_id LIMIT 1) \
        UNION ALL \
-       SELECT (SELECT min(d.webhook_endpoint_id) FROM deliveries d \
-               WHERE d.status = 'held' AND d.webhook_endpoint_id > holding.endpoint_id) \
+       SELECT (SELECT d.webhook_endpoint_id FROM deliveries d \
+               WHERE d.status = 'held' AND d.webhook_endpoint_id > holding.endpoint_id \
+               ORDER BY d.webhook_endpoint_id LIMIT 1) \
        FROM holding WHERE holding.endpoint_id IS NOT NULL) \
      SELECT e.id FROM webhook_endpoints e \
-     WHERE (e.status = 'disabled' OR e.deleted_at IS NOT NULL) AND EXISTS \
-       (SELECT 1 FROM deliveries d WHERE d.status = 'pending' AND d.lease_token IS NULL \
-        AND d.webhook_endpoint_id = e.id AND d.claimable_at >= 0) \
+     WHERE (e.status = 'disabled' OR e.deleted_at IS NOT NULL) AND \
+       (SELECT d.claimable_at FROM deliveries d WHERE d.status = 'pending' AND d.lease_token IS NULL \
+        AND d.webhook_endpoint_id = e.id AND d.claimable_at > -1 LIMIT 1) IS NOT NULL \
      UNION SELECT e.id FROM deliveries d JOIN webhook_endpoints e ON e.id = d.webhook_endpoint_id \
      WHERE d.status = 'pending' AND d.lease_token IS NOT NULL AND d.claimable_at >= 0 \
        AND (e.status = 'disabled' OR e.deleted_at IS NOT NULL) \
@@ -249,34 +251,40 @@ pub(super) const LOOK: usize = look!();
 pub(super) const DUE: &str = concat!(
     "SELECT endpoint_id, min(due_at) AS due_at, count(*) AS deliveries FROM ( \
        SELECT webhook_endpoint_id AS endpoint_id, claimable_at AS due_at FROM deliveries \
-       WHERE status = 'pending' AND lease_token IS NULL AND claimable_at <= $1 ORDER BY claimable_at LIMIT ",
+       WHERE status = 'pending' AND lease_token IS NULL AND claimable_at >= 0 AND claimable_at <= $1 \
+       ORDER BY claimable_at LIMIT ",
     look!(),
     ") AS due GROUP BY endpoint_id \
-     UNION ALL SELECT NULL, min(claimable_at), 0 FROM deliveries \
-     WHERE status = 'pending' AND lease_token IS NULL AND claimable_at > $1 \
-     UNION ALL SELECT NULL, min(claimable_at), 0 FROM deliveries WHERE status = 'pending' AND lease_token IS NOT NULL"
+     UNION ALL SELECT NULL, (SELECT claimable_at FROM deliveries \
+       WHERE status = 'pending' AND lease_token IS NULL AND claimable_at >= 0 AND claimable_at > $1 \
+       ORDER BY claimable_at LIMIT 1), 0 \
+     UNION ALL SELECT NULL, (SELECT claimable_at FROM deliveries \
+       WHERE status = 'pending' AND lease_token IS NOT NULL AND claimable_at >= 0 ORDER BY claimable_at LIMIT 1), 0"
 );
 
 /// Leases that have ended: their deliveries wait again.
 pub(super) const END_LEASES: &str = "UPDATE deliveries SET lease_token = NULL \
      WHERE status = 'pending' AND lease_token IS NOT NULL AND claimable_at <= $1 AND id IN \
-     (SELECT id FROM deliveries WHERE status = 'pending' AND lease_token IS NOT NULL AND claimable_at <= $1 LIMIT $2)";
+     (SELECT id FROM deliveries WHERE status = 'pending' AND lease_token IS NOT NULL \
+        AND claimable_at >= 0 AND claimable_at <= $1 LIMIT $2)";
 
 /// Hops from endpoint to endpoint after `$1` through the index of waiting deliveries, as far as one look goes and whatever
 /// their backlogs, and says when the first delivery of each is due.
 pub(super) const LANES: &str = concat!(
     "WITH RECURSIVE lane (endpoint_id, hop) AS ( \
-       SELECT min(webhook_endpoint_id), 1 FROM deliveries \
-       WHERE status = 'pending' AND lease_token IS NULL AND webhook_endpoint_id > $1 \
+       SELECT (SELECT webhook_endpoint_id FROM deliveries \
+               WHERE status = 'pending' AND lease_token IS NULL AND webhook_endpoint_id > $1 \
+               ORDER BY webhook_endpoint_id LIMIT 1), 1 \
        UNION ALL \
-       SELECT (SELECT min(d.webhook_endpoint_id) FROM deliveries d \
-               WHERE d.status = 'pending' AND d.lease_token IS NULL AND d.webhook_endpoint_id > lane.endpoint_id), \
-         lane.hop + 1 \
+       SELECT (SELECT d.webhook_endpoint_id FROM deliveries d \
+               WHERE d.status = 'pending' AND d.lease_token IS NULL AND d.webhook_endpoint_id > lane.endpoint_id \
+               ORDER BY d.webhook_endpoint_id LIMIT 1), lane.hop + 1 \
        FROM lane WHERE lane.endpoint_id IS NOT NULL AND lane.hop < ",
     look!(),
     ") \
-     SELECT lane.endpoint_id, (SELECT min(d.claimable_at) FROM deliveries d \
-       WHERE d.status = 'pending' AND d.lease_token IS NULL AND d.webhook_endpoint_id = lane.endpoint_id) AS due_at \
+     SELECT lane.endpoint_id, (SELECT d.claimable_at FROM deliveries d \
+       WHERE d.status = 'pending' AND d.lease_token IS NULL AND d.webhook_endpoint_id = lane.endpoint_id \
+         AND d.claimable_at > -1 ORDER BY d.claimable_at LIMIT 1) AS due_at \
      FROM lane WHERE lane.endpoint_id IS NOT NULL"
 );
 
@@ -301,7 +309,7 @@ pub(super) const EXPIRE_SIGNING_SECRETS: &str = "DELETE FROM signing_secrets WHE
 pub(super) const EXPIRE_API_KEYS: &str =
     "DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys WHERE expires_at <= $1 LIMIT $2)";
 pub(super) const ABANDON_HELD: &str = "UPDATE deliveries \
-     SET status = 'abandoned', abandoned_reason = 'endpoint_disabled' WHERE status = 'held' AND id IN \
+     SET status = 'abandoned', abandoned_reason = 'endpoint_disabled' WHERE status || '' = 'held' AND id IN \
      (SELECT id FROM deliveries WHERE status = 'held' AND window_started_at <= $1 LIMIT $2)";
 pub(super) const PURGE_DELETED_ENDPOINTS: &str = "DELETE FROM webhook_endpoints WHERE id IN \
      (SELECT e.id FROM webhook_endpoints e WHERE e.deleted_at IS NOT NULL AND NOT EXISTS \

@@ -219,8 +219,7 @@ fn json(list: &(impl serde::Serialize + ?Sized)) -> String {
     serde_json::to_string(list).expect("texts and numbers are JSON")
 }
 
-/// Fenced by the lease, so that a lease given back late frees nobody else's. The sign keeps the planner from the index of
-/// all that is leased.
+/// Fenced by the lease, so that a lease given back late frees nobody else's.
 pub(super) async fn release(write: &mut Write, leases: &[(DeliveryId, LeaseToken)]) -> Result<()> {
     for leases in leases.chunks(ROWS_PER_STATEMENT) {
         let mut release = QueryBuilder::<Sqlite>::new("WITH given (id, lease) AS (");
@@ -229,7 +228,7 @@ pub(super) async fn release(write: &mut Write, leases: &[(DeliveryId, LeaseToken
         });
         release.push(
             ") UPDATE deliveries AS d SET lease_token = NULL, claimable_at = d.next_attempt_at FROM given \
-             WHERE d.id = given.id AND d.lease_token = given.lease AND +d.status = 'pending'",
+             WHERE d.id = given.id AND d.lease_token = given.lease AND d.status = 'pending'",
         );
         release.build().execute(&mut **write).await?;
     }

@@ -22,7 +22,7 @@ type Database = Sqlite;
 type Engine = SqliteStore;
 
 const RELEASE_ALL: &str = "UPDATE deliveries SET lease_token = NULL, claimable_at = next_attempt_at \
-     WHERE status = 'pending' AND lease_token IS NOT NULL";
+     WHERE status = 'pending' AND lease_token IS NOT NULL AND claimable_at >= 0";
 
 /// The store on a SQLite file.
 #[derive(Debug)]
