@@ -17,8 +17,15 @@ use crate::{
     store::{Result, Store},
 };
 
-/// Rows that one transaction removes or changes: small enough that no request notices the wait.
-const BATCH: u32 = 500;
+/// What one transaction removes or changes at most.
+const BATCH_MAX: u32 = 500;
+
+/// What one removes or changes at least, and with how many a run begins: fewer would not keep up with what comes in.
+const BATCH_MIN: u32 = 16;
+
+/// How long a transaction may take, so that no request notices the wait. One that takes longer is followed by one of half
+/// the size: an event is removed with all its deliveries, which may be many.
+const BATCH_TIME: Duration = Duration::from_millis(3);
 
 /// How long one run goes on; what is left waits for the next.
 const RUN_MAX: Duration = Duration::from_secs(45);
@@ -152,37 +159,40 @@ impl Maintenance {
         match upkeep {
             Upkeep::Prune => {
                 let before = now.minus(self.retention);
-                let events = in_batches(|| store.prune_events(before, BATCH)).await?;
-                Ok(events + in_batches(|| store.purge_deleted_endpoints(BATCH)).await?)
+                let events = in_batches(|limit| store.prune_events(before, limit)).await?;
+                Ok(events + in_batches(|limit| store.purge_deleted_endpoints(limit)).await?)
             }
             Upkeep::Expire => {
-                let keys = in_batches(|| store.expire_idempotency_keys(BATCH, now)).await?;
-                Ok(keys + in_batches(|| store.expire_secrets(BATCH, now)).await?)
+                let keys = in_batches(|limit| store.expire_idempotency_keys(limit, now)).await?;
+                Ok(keys + in_batches(|limit| store.expire_secrets(limit, now)).await?)
             }
             Upkeep::Sweep => {
                 let window_cut = now.minus(self.window);
                 let mut rows = 0;
-                for endpoint in store.unsettled_endpoints(BATCH).await? {
-                    rows += in_batches(|| store.settle_endpoint(endpoint, window_cut, BATCH, now)).await?;
+                for endpoint in store.unsettled_endpoints(BATCH_MAX).await? {
+                    rows +=
+                        in_batches(|limit| store.settle_endpoint(endpoint, window_cut, limit, now)).await?;
                     self.dispatcher.endpoint_changed(endpoint).await;
                 }
-                Ok(rows + in_batches(|| store.abandon_held(window_cut, BATCH)).await?)
+                Ok(rows + in_batches(|limit| store.abandon_held(window_cut, limit)).await?)
             }
         }
     }
 }
 
-/// Repeats a bounded operation until it finds less than a batch to do, or the run has lasted long enough.
-async fn in_batches<F: Future<Output = Result<u32>>>(mut batch: impl FnMut() -> F) -> Result<u64> {
+/// Repeats a bounded operation until it finds less to do than it might, or the run has lasted long enough.
+async fn in_batches<F: Future<Output = Result<u32>>>(mut batch: impl FnMut(u32) -> F) -> Result<u64> {
     let started = Instant::now();
-    let mut rows = 0;
+    let (mut rows, mut limit) = (0, BATCH_MIN);
     loop {
         let batch_started = Instant::now();
-        let done = batch().await?;
+        let done = batch(limit).await?;
+        let took = batch_started.elapsed();
         rows += u64::from(done);
-        if done < BATCH || started.elapsed() >= RUN_MAX {
+        if done < limit || started.elapsed() >= RUN_MAX {
             return Ok(rows);
         }
-        tokio::time::sleep(batch_started.elapsed() * REST).await;
+        limit = if took > BATCH_TIME { (limit / 2).max(BATCH_MIN) } else { (limit * 2).min(BATCH_MAX) };
+        tokio::time::sleep(took * REST).await;
     }
 }

@@ -146,7 +146,7 @@ pub(crate) async fn retention(engine: Engine) {
     let storage = Storage::new(engine).await;
     storage.open().await.close().await;
     storage.fill(OLD * 10, 0).await;
-    let program = Program::start_on(storage, &[("retention.events", "24h")]);
+    let program = Program::start_on(storage, &[("retention.events", "96h")]);
     let urls: Vec<String> = (0..ENDPOINTS).map(|number| format!("{}{number}", receiver.url)).collect();
     program.register("merchant_of_now", &urls).await;
     // It runs at every full minute, for less than one.
