@@ -27,7 +27,7 @@ const BATCH_MIN: u32 = 16;
 /// the size: an event is removed with all its deliveries, which may be many.
 const BATCH_TIME: Duration = Duration::from_millis(3);
 
-/// How long one run goes on; what is left waits for the next.
+/// How long a part of a run repeats its batches; what is left waits for the next run.
 const RUN_MAX: Duration = Duration::from_secs(45);
 
 /// After a batch, and before the next, the upkeep rests so many times as long as the batch took: it leaves three quarters

@@ -127,7 +127,8 @@ macro_rules! pending_of_endpoint {
 }
 
 /// The comparisons of `claimable_at` and `window_started_at` with a constant, here and below, are always true: they lead the
-/// planner to the index that is meant, whatever it knows of the tables, and so does the empty text. The state is asked for twice: another process may change a row after it was picked and before it is updated.
+/// planner to the index that is meant, whatever it knows of the tables, and so does the empty text. The state is asked for
+/// twice: another process may change a row after it was picked and before it is updated.
 /// A lease stays with the row, so that an attempt under way can still be recorded.
 pub(super) const HOLD_PENDING: &str = concat!(
     "UPDATE deliveries SET status = 'held', next_attempt_at = NULL, claimable_at = NULL \

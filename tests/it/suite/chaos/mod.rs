@@ -443,6 +443,7 @@ async fn drain(server: &Server) {
             if server.database.rows(open).await.is_empty() {
                 return;
             }
+            // Other processes end what is open, and a database tells nobody.
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
