@@ -61,6 +61,8 @@ pub(super) struct Lanes {
     width_max: usize,
     /// Whether due work was left because there was no room in all.
     starved: bool,
+    /// Of which kinds of endpoints due work was left because the places that they share were taken.
+    crowded: Vec<Pace>,
     /// How often due work was looked for.
     looks: u64,
     /// With how many lanes the idle ones are forgotten next.
@@ -108,6 +110,7 @@ impl Lanes {
             in_flight_max,
             width_max,
             starved: false,
+            crowded: Vec::new(),
             looks: 0,
             forget_at: IDLE_LANES_MAX,
             changes: 0,
@@ -130,17 +133,45 @@ impl Lanes {
     /// What can be taken now for one endpoint. Endpoints in trouble share half of the places that attempts have, and with
     /// those that have not answered yet three quarters, as after a start, when nothing is known of any.
     pub(super) fn free(&self, id: EndpointId) -> usize {
-        let (room, pace) = match self.by_endpoint.get(&id) {
+        let (room, pace) = self.lane_room(id);
+        room.min(self.free_of(pace))
+    }
+
+    /// What an endpoint's lane has room for, and of which kind it is.
+    fn lane_room(&self, id: EndpointId) -> (usize, Pace) {
+        match self.by_endpoint.get(&id) {
             Some(lane) => (lane.room(), lane.pace),
             None => (self.fresh_width() + waiting_max(self.fresh_width()), Pace::Unknown),
-        };
+        }
+    }
+
+    /// What is left of the places that endpoints of this kind share.
+    fn free_of(&self, pace: Pace) -> usize {
         let half = (self.in_flight_max / 2).max(1);
         let three_quarters = (self.in_flight_max * 3 / 4).max(1);
-        room.min(match pace {
+        match pace {
             Pace::KeepsUp => usize::MAX,
             Pace::FallsBehind => half.saturating_sub(self.troubled),
             Pace::Unknown => three_quarters.saturating_sub(self.troubled + self.untried),
-        })
+        }
+    }
+
+    /// Due work of an endpoint was left. Where its own lane would have had room, nothing that happens in that lane asks
+    /// for it again.
+    fn left(&mut self, id: EndpointId) {
+        let (room, pace) = self.lane_room(id);
+        if room > 0 && self.free_of(pace) == 0 && !self.crowded.contains(&pace) {
+            self.crowded.push(pace);
+        }
+        let looks = self.looks;
+        if let Some(lane) = self.by_endpoint.get_mut(&id) {
+            lane.backlog_at = Some(looks);
+        }
+    }
+
+    /// Whether shared places that were all taken, and wanted, are free again in a number that is worth a look.
+    fn eased(&self) -> bool {
+        self.crowded.iter().any(|pace| self.free_of(*pace) > self.in_flight_max / 8)
     }
 
     fn lane(&mut self, id: EndpointId) -> &mut Lane {
@@ -180,10 +211,10 @@ impl Lanes {
     #[expect(clippy::result_large_err, reason = "what is given back is moved on, not kept")]
     pub(super) fn offer(&mut self, delivery: LeasedDelivery) -> Result<(), LeasedDelivery> {
         let id = delivery.destination.endpoint_id;
-        let (full, looks) = (self.free(id) == 0, self.looks);
+        let full = self.free(id) == 0;
         let lane = self.lane(id);
         if full {
-            lane.backlog_at = Some(looks);
+            self.left(id);
             return Err(delivery);
         }
         lane.waiting.push_back(delivery);
@@ -250,7 +281,7 @@ impl Lanes {
         self.taken_in_hand(after.0, after.1);
         self.waiting -= withdrawn.len();
         self.make_ready(id);
-        Sent { claim, withdrawn }
+        Sent { claim: claim || self.eased(), withdrawn }
     }
 
     /// The outcomes of so many attempts are stored. Answers whether it is time to claim more.
@@ -269,9 +300,7 @@ impl Lanes {
     pub(super) fn left_due(&mut self, endpoints: &[EndpointId]) -> bool {
         self.starved |= self.room() == 0;
         for id in endpoints {
-            if let Some(lane) = self.by_endpoint.get_mut(id) {
-                lane.backlog_at = Some(self.looks);
-            }
+            self.left(*id);
         }
         self.room() > 0 && endpoints.iter().any(|id| self.free(*id) > 0)
     }
@@ -279,6 +308,7 @@ impl Lanes {
     /// A claim looks at all due work: what was noted before is no longer news.
     pub(super) fn claiming(&mut self) {
         self.starved = false;
+        self.crowded.clear();
         self.looks += 1;
         if self.by_endpoint.len() > self.forget_at {
             self.forget_idle();
@@ -478,5 +508,24 @@ mod tests {
         assert_eq!(fixture.lanes.troubled, 49);
         assert_eq!(fixture.offer(dead[1], 1), 0, "one attempt at a time");
         assert_eq!(fixture.offer(dead[60], 1), 1, "a place that one of them leaves goes to another");
+    }
+
+    #[test]
+    fn an_endpoint_that_was_left_because_shared_places_were_taken_is_asked_for_when_some_are_free() {
+        let mut fixture = Fixture::new(32, 8);
+        let hanging: Vec<_> = (0..2).map(|_| fixture.endpoint()).collect();
+        for endpoint in &hanging {
+            assert_eq!(fixture.offer(*endpoint, 12), 12);
+        }
+        fixture.start();
+        let fresh = fixture.endpoint();
+        fixture.lanes.claiming();
+        assert!(!fixture.lanes.left_due(&[fresh]), "the two have all that untried endpoints share");
+        assert_eq!(fixture.lanes.free(fresh), 0);
+        let sent = fixture.lanes.sent(hanging[0], Pace::FallsBehind);
+        assert!(sent.claim, "most of what waited went back");
+        assert!(fixture.lanes.free(fresh) > 4);
+        fixture.lanes.claiming();
+        assert!(!fixture.lanes.sent(hanging[1], Pace::Unknown).claim, "nothing was left since");
     }
 }
