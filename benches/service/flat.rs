@@ -58,7 +58,7 @@ async fn costs(engine: Engine, finished: usize, due: usize) -> [hdrhistogram::Hi
     // Opening brings the tables up to date.
     storage.open().await.close().await;
     let started = Instant::now();
-    storage.fill(finished, due).await;
+    storage.fill(finished, due, UnixMs(0)).await;
     if finished > 0 {
         let gib = storage.bytes().await >> 30;
         report(&format!("(filled in {:.0} s, {gib} GiB)", started.elapsed().as_secs_f64()));

@@ -34,28 +34,14 @@ impl Program {
 
     /// The same on a database that may hold something.
     pub(crate) fn start_on(storage: Storage, settings: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_k-webhooks"));
-        command
-            .args(["serve", "--config", "/dev/null"])
-            .current_dir(storage.folder.path())
-            .env("K_WEBHOOKS__DATABASE__URL", &storage.url)
-            .env("K_WEBHOOKS__SERVER__LISTEN", "127.0.0.1:0")
-            .env("K_WEBHOOKS__INTERNAL__LISTEN", "127.0.0.1:0")
-            .env("K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY", KEY)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let always = [
-            ("log.format", "json"),
-            ("log.filter", "info"),
-            ("limits.requests_per_second", "1000000"),
-            ("limits.endpoints_per_merchant", "100"),
-        ];
-        for (key, value) in always.iter().chain(settings) {
-            command.args(["--set", &format!("{key}={value}")]);
-        }
-        let mut process = command.spawn().expect("the program starts");
-        let (public, internal) = listening(&mut process);
+        let (process, public, internal) = start(&storage, settings);
         Self { process, public, internal, storage }
+    }
+
+    /// Ends the program in order and starts it again on the same database, with other settings.
+    pub(crate) fn restart(&mut self, settings: &[(&str, &str)]) {
+        self.terminate();
+        (self.process, self.public, self.internal) = start(&self.storage, settings);
     }
 
     /// Registers endpoints for a merchant at these addresses; answers their secrets.
@@ -88,10 +74,14 @@ impl Program {
 
     /// Ends the program in order; answers how many bytes the database takes.
     pub(crate) async fn stop(mut self) -> u64 {
+        self.terminate();
+        self.storage.bytes().await
+    }
+
+    fn terminate(&mut self) {
         let id = self.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
         assert!(self.process.wait().expect("it ends").success());
-        self.storage.bytes().await
     }
 }
 
@@ -100,6 +90,32 @@ impl Drop for Program {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Starts the program and waits until it listens; answers its public and its internal address too.
+fn start(storage: &Storage, settings: &[(&str, &str)]) -> (Child, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_k-webhooks"));
+    command
+        .args(["serve", "--config", "/dev/null"])
+        .current_dir(storage.folder.path())
+        .env("K_WEBHOOKS__DATABASE__URL", &storage.url)
+        .env("K_WEBHOOKS__SERVER__LISTEN", "127.0.0.1:0")
+        .env("K_WEBHOOKS__INTERNAL__LISTEN", "127.0.0.1:0")
+        .env("K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY", KEY)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let always = [
+        ("log.format", "json"),
+        ("log.filter", "info"),
+        ("limits.requests_per_second", "1000000"),
+        ("limits.endpoints_per_merchant", "100"),
+    ];
+    for (key, value) in always.iter().chain(settings) {
+        command.args(["--set", &format!("{key}={value}")]);
+    }
+    let mut process = command.spawn().expect("the program starts");
+    let (public, internal) = listening(&mut process);
+    (process, public, internal)
 }
 
 /// Waits until the program says where it listens.

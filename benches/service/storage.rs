@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use k_webhooks::{
+    clock::UnixMs,
     entropy::Entropy,
-    id::IdSource,
+    id::{EventId, IdSource},
     store::{PostgresOptions, PostgresStore, SqliteStore, Store},
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
@@ -93,9 +94,12 @@ impl Storage {
         }
     }
 
-    /// Fills the database with [`ENDPOINTS`] endpoints, so many finished deliveries, ten to an event and each with its
-    /// attempt, and so many that are due: half of them of one endpoint, the others of all in turn.
-    pub(crate) async fn fill(&self, finished: usize, due: usize) {
+    /// Fills the database with [`ENDPOINTS`] endpoints, so many finished deliveries, ten to an event accepted at this
+    /// instant and each with its attempt, and so many that are due: half of them of one endpoint, the others of all in turn.
+    pub(crate) async fn fill(&self, finished: usize, due: usize, accepted_at: UnixMs) {
+        // The first ten characters behind the prefix are the time.
+        let time = &EventId::lowest_at(accepted_at).to_string()[.."evt_".len() + 10];
+        let event_id = |number: &str| format!("'{time}' || substr({}, 11)", self.number(number));
         let events = finished / 10;
         self.execute(self.over(
             ENDPOINTS,
@@ -109,20 +113,19 @@ impl Storage {
              SELECT 'sec_' || {i}, 'we_' || {i}, 'none', {bytes}, 0 FROM n",
         ))
         .await;
-        self.execute(self.over(
-            events + due,
+        let event_rows = format!(
             "INSERT INTO events (id, merchant_id, livemode, type, created_at, body) \
-             SELECT 'evt_' || {i}, 'm_' || (i % 100), FALSE, 'charge.succeeded', 0, {bytes} FROM n",
-        ))
-        .await;
-        self.execute(self.over(
-            finished,
+             SELECT {}, 'm_' || (i % 100), FALSE, 'charge.succeeded', 0, {{bytes}} FROM n",
+            event_id("i"),
+        );
+        self.execute(self.over(events + due, &event_rows)).await;
+        let finished_rows = format!(
             "INSERT INTO deliveries (id, merchant_id, livemode, event_id, webhook_endpoint_id, status, attempt_count, \
                ladder_failures, window_started_at, created_at) \
-             SELECT 'dlv_' || {i}, 'm_' || (i / 10 % 100), FALSE, 'evt_' || {event}, 'we_' || {endpoint}, 'succeeded', 1, 0, 0, 0 \
-             FROM n",
-        ))
-        .await;
+             SELECT 'dlv_' || {{i}}, 'm_' || (i / 10 % 100), FALSE, {}, 'we_' || {{endpoint}}, 'succeeded', 1, 0, 0, 0 FROM n",
+            event_id("(i / 10)"),
+        );
+        self.execute(self.over(finished, &finished_rows)).await;
         self.execute(self.over(
             finished,
             "INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, address) \
@@ -132,14 +135,20 @@ impl Storage {
         let due_rows = format!(
             "INSERT INTO deliveries (id, merchant_id, livemode, event_id, webhook_endpoint_id, status, attempt_count, \
                ladder_failures, window_started_at, next_attempt_at, claimable_at, created_at) \
-             SELECT 'dlv_1' || substr({{i}}, 2), 'm_0', FALSE, 'evt_' || {}, 'we_' || {}, 'pending', 0, 0, i, i, i, 0 FROM n",
-            self.number(&format!("(i + {events})")),
+             SELECT 'dlv_1' || substr({{i}}, 2), 'm_0', FALSE, {}, 'we_' || {}, 'pending', 0, 0, i, i, i, 0 FROM n",
+            event_id(&format!("(i + {events})")),
             self.number(&format!("(CASE WHEN i % 2 = 0 THEN 0 ELSE i / 2 % {ENDPOINTS} END)")),
         );
         self.execute(self.over(due, &due_rows)).await;
-        // As the service would find it once the database has had time for itself.
-        self.execute(if self.engine == Engine::Postgres { "VACUUM ANALYZE" } else { "ANALYZE" }.to_owned())
-            .await;
+        // As the service would find it once the database has had time for itself, and the disk what it was told.
+        let rest: &[&str] = match self.engine {
+            Engine::Sqlite => &["ANALYZE", "PRAGMA wal_checkpoint(TRUNCATE)"],
+            Engine::Postgres => &["VACUUM ANALYZE", "CHECKPOINT"],
+        };
+        for statement in rest {
+            self.execute((*statement).to_owned()).await;
+        }
+        assert!(std::process::Command::new("sync").status().expect("sync").success());
     }
 
     /// A statement over the numbers below `count`, called `i`. `{i}` stands for one as an id's 26 characters.
@@ -156,7 +165,6 @@ impl Storage {
         };
         let statement = statement
             .replace("{i}", &self.number("i"))
-            .replace("{event}", &self.number("(i / 10)"))
             .replace("{endpoint}", &self.number("(i / 10 % 100 * 10 + i % 10)"))
             .replace("{bytes}", bytes);
         format!("{numbers} {statement}")

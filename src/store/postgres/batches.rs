@@ -311,10 +311,11 @@ pub(super) async fn store_attempts(write: &mut Write, changes: &[Change<'_>]) ->
 
 /// Removes events below `cut` that have no open delivery, with all that belongs to them; answers how many events.
 pub(super) async fn prune(write: &mut Write, cut: &str, limit: i64) -> Result<usize> {
-    // Locked first and looked at again: a retry asked for in between locks its event too.
+    // Locked first and looked at again: a retry asked for in between locks its event too. With `NOT EXISTS`, or without
+    // the `LIMIT`, the planner would join, and read all deliveries there are: 60 ms for 16 events of 50,000.
     let locked: Vec<(String,)> = sqlx::query_as(
-        "SELECT e.id FROM events e WHERE e.id < $1 AND NOT EXISTS \
-         (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.status IN ('pending', 'held')) \
+        "SELECT e.id FROM events e WHERE e.id < $1 AND \
+         (SELECT d.id FROM deliveries d WHERE d.event_id = e.id AND d.status IN ('pending', 'held') LIMIT 1) IS NULL \
          ORDER BY e.id LIMIT $2 FOR UPDATE SKIP LOCKED",
     )
     .bind(cut)
@@ -326,8 +327,9 @@ pub(super) async fn prune(write: &mut Write, cut: &str, limit: i64) -> Result<us
     }
     let locked: Vec<&str> = locked.iter().map(|(id,)| id.as_str()).collect();
     let removed: Vec<(String,)> = sqlx::query_as(
-        "DELETE FROM events e WHERE e.id = ANY($1) AND NOT EXISTS \
-         (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.status IN ('pending', 'held')) RETURNING e.id",
+        "DELETE FROM events e WHERE e.id = ANY($1) AND \
+         (SELECT d.id FROM deliveries d WHERE d.event_id = e.id AND d.status IN ('pending', 'held') LIMIT 1) IS NULL \
+         RETURNING e.id",
     )
     .bind(locked)
     .fetch_all(&mut **write)
