@@ -1,6 +1,6 @@
 //! The service, put together: [`App::build`] opens everything, [`App::run`] runs it until it is told to stop.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use secrecy::ExposeSecret as _;
@@ -10,6 +10,7 @@ use tokio::{
     sync::mpsc,
     task::JoinHandle,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     dispatcher::{Dispatcher, Limits, Recorder},
     endpoint_url::UrlRules,
     entropy::Entropy,
-    http::{self, Api},
+    http::{self, Api, Serving},
     id::IdSource,
     ingest::{Batcher, Ingest},
     keys::KeyIssuer,
@@ -118,6 +119,8 @@ pub struct App {
     maintenance: Arc<Maintenance>,
     public: TcpListener,
     internal: TcpListener,
+    /// How these two serve.
+    servings: (Serving, Serving),
     draining: CancellationToken,
 }
 
@@ -174,6 +177,7 @@ impl App {
             .then(|| TestClock::new(clock, Arc::clone(&store), dispatcher.clone(), Arc::clone(&maintenance)));
         let public = bind("server.listen", config.server.listen).await?;
         let internal = bind("internal.listen", config.internal.listen).await?;
+        let servings = servings(&config)?;
         let config = Arc::new(config);
         let draining = CancellationToken::new();
         let url_rules = UrlRules { allow_http: config.http_allowed(), addresses };
@@ -198,6 +202,7 @@ impl App {
             maintenance,
             public,
             internal,
+            servings,
             draining,
         })
     }
@@ -252,9 +257,12 @@ impl App {
             (http::health::router(Arc::clone(&self.api)), http::health::router(Arc::clone(&self.api)))
         };
         tracing::info!(public = %self.public.local_addr()?, internal = %self.internal.local_addr()?, role = ?self.role, "listening");
-        // Half of the grace, so that clients who take their time leave some to the attempts.
-        let serve = |listener, router| tokio::spawn(http::serve(listener, router, stop.clone(), grace / 2));
-        let servers = (serve(self.public, routers.0), serve(self.internal, routers.1));
+        let serve =
+            |listener, router, serving| tokio::spawn(http::serve(listener, router, stop.clone(), serving));
+        let servers = (
+            serve(self.public, routers.0, self.servings.0),
+            serve(self.internal, routers.1, self.servings.1),
+        );
 
         let broken = tokio::select! {
             () = shutdown => None,
@@ -338,6 +346,41 @@ async fn ended(task: &mut Option<JoinHandle<()>>) {
 
 async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{key}: cannot listen on {address}"))
+}
+
+/// How the public listener serves, and the internal one.
+fn servings(config: &Config) -> Result<(Serving, Serving)> {
+    let (server, internal, limits) = (&config.server, &config.internal, &config.limits);
+    let public = Serving {
+        connections_max: limits.connections_max,
+        connections_per_address_max: limits.connections_per_address_max,
+        trusted_proxies: server.trusted_proxies.clone(),
+        head_bytes_max: limits.head_bytes_max,
+        tls: tls("server.tls_certificate", server.tls_certificate.as_deref(), server.tls_key.as_deref())?,
+        // Half of the grace, so that clients who take their time leave some to the attempts.
+        grace: config.shutdown.grace / 2,
+        ..Serving::default()
+    };
+    let internal = Serving {
+        // Publishers share few addresses.
+        connections_per_address_max: usize::MAX,
+        tls: tls(
+            "internal.tls_certificate",
+            internal.tls_certificate.as_deref(),
+            internal.tls_key.as_deref(),
+        )?,
+        ..public.clone()
+    };
+    Ok((public, internal))
+}
+
+fn tls(
+    key: &'static str,
+    certificate: Option<&Path>,
+    private_key: Option<&Path>,
+) -> Result<Option<TlsAcceptor>> {
+    let Some((certificate, private_key)) = certificate.zip(private_key) else { return Ok(None) };
+    http::tls::acceptor(certificate, private_key).map(Some).context(key)
 }
 
 fn transport_settings(config: &Config, addresses: AddressPolicy) -> TransportSettings {

@@ -26,7 +26,7 @@ pub const DEFAULTS: &str = include_str!("../config.toml");
 pub struct Config {
     pub mode: Mode,
     pub database: Database,
-    pub server: Listener,
+    pub server: Server,
     pub internal: Internal,
     pub retry: Retry,
     pub delivery: Delivery,
@@ -58,13 +58,24 @@ pub struct Database {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Listener {
+pub struct Server {
     pub listen: SocketAddr,
+    #[serde(deserialize_with = "path")]
+    pub tls_certificate: Option<PathBuf>,
+    #[serde(deserialize_with = "path")]
+    pub tls_key: Option<PathBuf>,
+    #[serde(deserialize_with = "duration")]
+    pub hsts_max_age: Duration,
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Internal {
     pub listen: SocketAddr,
+    #[serde(deserialize_with = "path")]
+    pub tls_certificate: Option<PathBuf>,
+    #[serde(deserialize_with = "path")]
+    pub tls_key: Option<PathBuf>,
     /// Empty for none.
     pub bootstrap_key: SecretString,
 }
@@ -116,6 +127,14 @@ pub struct Limits {
     pub accept_queue_bytes_max: usize,
     pub endpoints_per_merchant: usize,
     pub requests_per_second: u32,
+    pub failed_authentications_per_minute: u32,
+    /// In bytes.
+    #[serde(deserialize_with = "bytes")]
+    pub head_bytes_max: usize,
+    #[serde(deserialize_with = "duration")]
+    pub request_timeout: Duration,
+    pub connections_max: usize,
+    pub connections_per_address_max: usize,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -151,6 +170,9 @@ pub enum LogFormat {
 /// Below the least, commits on a busy disk would fail; above the most, nobody waits.
 const STATEMENT_TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(600);
+
+/// A browser's cookies and tokens fit into less, but not into much less.
+const HEAD_BYTES_MIN: usize = 8 * 1024;
 
 /// What keeps the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,6 +289,25 @@ impl Config {
             ),
             (self.limits.endpoints_per_merchant == 0, "limits.endpoints_per_merchant: must be at least 1"),
             (self.limits.requests_per_second == 0, "limits.requests_per_second: must be at least 1"),
+            (
+                self.limits.failed_authentications_per_minute == 0,
+                "limits.failed_authentications_per_minute: must be at least 1",
+            ),
+            (self.limits.head_bytes_max < HEAD_BYTES_MIN, "limits.head_bytes_max: must be at least 8KiB"),
+            (self.limits.request_timeout.is_zero(), "limits.request_timeout: must be longer than zero"),
+            (self.limits.connections_max == 0, "limits.connections_max: must be at least 1"),
+            (
+                self.limits.connections_per_address_max == 0,
+                "limits.connections_per_address_max: must be at least 1",
+            ),
+            (
+                self.server.tls_certificate.is_some() != self.server.tls_key.is_some(),
+                "server.tls_key: goes with server.tls_certificate, and neither without the other",
+            ),
+            (
+                self.internal.tls_certificate.is_some() != self.internal.tls_key.is_some(),
+                "internal.tls_key: goes with internal.tls_certificate, and neither without the other",
+            ),
             (
                 self.retention.events <= self.retry.window,
                 "retention.events: must be longer than retry.window",

@@ -10,6 +10,7 @@ use crate::{
     clock::UnixMs,
     id::{EndpointId, EventId},
     merchant::Tenant,
+    nearest::nearest,
 };
 
 /// The version that events carry as `api_version`.
@@ -62,9 +63,9 @@ impl fmt::Display for EventType {
 
 /// A name that is no event type, with the nearest one that is.
 #[derive(Debug, thiserror::Error)]
-#[error("is not an event type; the nearest is {nearest}")]
+#[error("is not an event type{}", .nearest.map(|name| format!("; the nearest is {name}")).unwrap_or_default())]
 pub struct UnknownEventType {
-    nearest: EventType,
+    nearest: Option<&'static str>,
 }
 
 impl FromStr for EventType {
@@ -74,9 +75,9 @@ impl FromStr for EventType {
         if let Some(found) = Self::ALL.iter().find(|event_type| event_type.as_str() == text) {
             return Ok(*found);
         }
-        let distance = |event_type: &&Self| strsim::damerau_levenshtein(event_type.as_str(), text);
-        let nearest = *Self::ALL.iter().min_by_key(distance).unwrap_or(&Self::ChargeSucceeded);
-        Err(UnknownEventType { nearest })
+        Err(UnknownEventType {
+            nearest: nearest(text, Self::ALL.iter().map(|event_type| event_type.as_str())),
+        })
     }
 }
 

@@ -61,7 +61,12 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/", listener.local_addr().expect("its address"));
         let router = Router::new().fallback(receive).with_state(Arc::clone(&shared));
-        tokio::spawn(k_webhooks::http::serve(listener, router, CancellationToken::new(), Duration::ZERO));
+        tokio::spawn(k_webhooks::http::serve(
+            listener,
+            router,
+            CancellationToken::new(),
+            k_webhooks::http::Serving::default(),
+        ));
         Self { url, shared }
     }
 

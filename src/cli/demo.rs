@@ -150,7 +150,7 @@ fn verifying_receiver(secret: Arc<Mutex<Option<SigningSecret>>>, seen: Seen) -> 
 async fn receive(router: Router, stop: &CancellationToken) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    tokio::spawn(http::serve(listener, router, stop.clone(), Duration::ZERO));
+    tokio::spawn(http::serve(listener, router, stop.clone(), http::Serving::default()));
     Ok(address)
 }
 

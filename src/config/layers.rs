@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::{ConfigError, DEFAULTS};
+use crate::nearest::nearest;
 
 const PREFIX: &str = "K_WEBHOOKS__";
 
@@ -65,8 +66,8 @@ impl Layers {
 
     fn lay(&mut self, key: &str, value: Value, source: &str) -> Result<(), ConfigError> {
         let known = self.default_of(key).ok_or_else(|| {
-            let nearest = nearest(key, &self.keys());
-            ConfigError(format!("{source}: unknown key {key}; the nearest is {nearest}"))
+            let keys = self.keys();
+            ConfigError(format!("{source}: unknown key {key}{}", hint(key, keys.iter().map(String::as_str))))
         })?;
         let value = match (known, value) {
             (Value::Float(_), Value::Integer(whole)) => {
@@ -120,13 +121,13 @@ fn with_nearest_variant(message: &str) -> String {
     let mut names = message.split('`').skip(1).step_by(2).map(str::to_owned);
     match names.next() {
         Some(found) if message.starts_with("unknown variant") => {
-            format!("{message}; the nearest is {}", nearest(&found, &names.collect::<Vec<_>>()))
+            let known: Vec<String> = names.collect();
+            format!("{message}{}", hint(&found, known.iter().map(String::as_str)))
         }
         _ => message.to_owned(),
     }
 }
 
-fn nearest(text: &str, candidates: &[String]) -> String {
-    let distance = |candidate: &&String| strsim::damerau_levenshtein(candidate, text);
-    candidates.iter().min_by_key(distance).cloned().unwrap_or_default()
+fn hint<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(text, known).map(|name| format!("; the nearest is {name}")).unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use axum::{
 use secrecy::ExposeSecret as _;
 use subtle::ConstantTimeEq as _;
 
-use super::{Api, error::ApiError};
+use super::{Api, client_address::client_network, error::ApiError};
 use crate::{
     api_key::KeyKind,
     merchant::Tenant,
@@ -32,10 +32,10 @@ impl FromRequestParts<Arc<Api>> for Merchant {
                 "A service key is for the internal listener; use a merchant's secret key.",
             ));
         }
-        let key = find(api, &text).await?;
-        let KeyOwner::Merchant(tenant) = key.owner else { return Err(unknown()) };
-        api.rate_limiter.check(key.id)?;
-        Ok(Self(tenant))
+        match find(api, parts, &text).await?.owner {
+            KeyOwner::Merchant(tenant) => Ok(Self(tenant)),
+            KeyOwner::Service(_) => Err(unknown()),
+        }
     }
 }
 
@@ -53,7 +53,7 @@ impl FromRequestParts<Arc<Api>> for Service {
                 "A merchant's key is for the public listener; use a service key.",
             ));
         }
-        match find(api, &text).await?.owner {
+        match find(api, parts, &text).await?.owner {
             KeyOwner::Service(_) => Ok(Self),
             KeyOwner::Merchant(_) => Err(unknown()),
         }
@@ -75,16 +75,29 @@ fn unknown() -> ApiError {
     ApiError::unauthenticated("The API key is not valid.")
 }
 
-async fn find(api: &Api, text: &str) -> Result<ApiKey, ApiError> {
-    match KeyKind::of(text) {
-        None => Err(unknown()),
+async fn find(api: &Api, parts: &Parts, text: &str) -> Result<ApiKey, ApiError> {
+    let from = client_network(&parts.extensions, &parts.headers, &api.config.server.trusted_proxies);
+    let (limiter, foundation) = (&api.rate_limiter, &api.foundation);
+    let hash = foundation.hasher.hash(text);
+    limiter.admit(from, &hash)?;
+    let found = match KeyKind::of(text) {
+        None => None,
         Some(KeyKind::Publishable { .. }) => {
-            Err(ApiError::unauthenticated("A publishable key opens nothing here; use the secret key."))
+            return Err(ApiError::unauthenticated(
+                "A publishable key opens nothing here; use the secret key.",
+            ));
         }
-        Some(_) => {
-            let foundation = &api.foundation;
-            let hash = foundation.hasher.hash(text);
-            foundation.store.find_api_key(&hash, foundation.clock.now()).await?.ok_or_else(unknown)
+        Some(kind) => {
+            if kind != KeyKind::Service {
+                limiter.check(&hash)?;
+            }
+            foundation.store.find_api_key(&hash, foundation.clock.now()).await?
         }
+    };
+    if found.is_some() {
+        limiter.succeeded(hash);
+    } else {
+        limiter.failed(from);
     }
+    found.ok_or_else(unknown)
 }

@@ -4,17 +4,54 @@ use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 use axum::{
     body::Body,
-    extract::Request,
     http::{HeaderValue, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{clock::Clock, id::IdSource, id::RequestId, ingest::IngestError, store::StoreError};
+use crate::{id::RequestId, ingest::IngestError, store::StoreError};
 
-/// Messages by the field they are about.
-pub(super) type FieldErrors = BTreeMap<String, Vec<String>>;
+/// Messages by the field they are about: enough of them to mend a request, and no more than that, whatever somebody sends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(super) struct FieldErrors(BTreeMap<String, Vec<String>>);
+
+impl FieldErrors {
+    /// How many fields are named at most.
+    const FIELDS_MAX: usize = 50;
+
+    /// How many characters of a name are shown: no field's own name is longer.
+    const NAME_CHARS_MAX: usize = 100;
+
+    /// Adds what is wrong with a field.
+    pub(super) fn add(&mut self, name: &str, message: impl Into<String>) {
+        let mut shown: String = name.chars().take(Self::NAME_CHARS_MAX).collect();
+        if shown.len() < name.len() {
+            shown.push('…');
+        }
+        if self.0.len() < Self::FIELDS_MAX || self.0.contains_key(&shown) {
+            let messages = self.0.entry(shown).or_default();
+            if messages.len() < Self::FIELDS_MAX {
+                messages.push(message.into());
+            }
+        }
+    }
+
+    /// Takes over what is wrong with other fields.
+    pub(super) fn absorb(&mut self, other: Self) {
+        for (name, messages) in other.0 {
+            for message in messages {
+                self.add(&name, message);
+            }
+        }
+    }
+
+    /// Whether nothing is wrong.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 /// A request that was refused or failed.
 #[derive(Clone, Debug)]
@@ -30,7 +67,7 @@ pub struct ApiError {
 impl ApiError {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { status, message, field_errors: FieldErrors::new(), retry_after: None, cause: None }
+        Self { status, message, field_errors: FieldErrors::default(), retry_after: None, cause: None }
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -42,7 +79,9 @@ impl ApiError {
     }
 
     pub(super) fn bad_field(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::validation([(field.into(), vec![message.into()])].into())
+        let mut errors = FieldErrors::default();
+        errors.add(&field.into(), message);
+        Self::validation(errors)
     }
 
     pub(super) fn no_such(what: &str, id: impl Display) -> Self {
@@ -70,8 +109,7 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     }
 
-    pub(super) fn rate_limited(wait: Duration) -> Self {
-        let message = "Too many requests with this key; wait and try again.";
+    pub(super) fn rate_limited(message: &str, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }
     }
 
@@ -147,7 +185,7 @@ impl From<IngestError> for ApiError {
 pub(super) const IDEMPOTENCY_CONFLICT: &str = "was used before for another event";
 
 impl IntoResponse for ApiError {
-    /// A bare status that carries the error to `render`, which knows the request.
+    /// A bare status that carries the error to the outermost layer, which knows the request.
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
@@ -155,94 +193,31 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Gives every response its request id, and every error its body.
-pub(super) async fn render(ids: &IdSource, clock: &Clock, request: Request, next: Next) -> Response {
-    let request_id: RequestId = ids.next(clock.now());
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let wants_problem = request
-        .headers()
-        .get_all(header::ACCEPT)
-        .iter()
-        .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("application/problem+json")));
-    // In a task of its own: a client that hangs up cannot stop a transaction half-way, and a panic ends here.
-    let handled = tokio::spawn(async move { next.run(request).await }).await;
-    let mut response = handled.unwrap_or_else(|panic| ApiError::internal(panic).into_response());
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED
-        && response.extensions().get::<ApiError>().is_none()
-    {
-        let error = ApiError::new(response.status(), format!("{path} does not answer {method}."));
-        response.extensions_mut().insert(error);
+impl ApiError {
+    /// What is logged, where something went wrong inside.
+    pub(super) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
     }
-    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        if let Some(cause) = &error.cause {
-            tracing::error!(%request_id, %method, path, cause, status = error.status.as_u16(), "request failed");
-        }
+
+    /// The response as it is sent.
+    pub(super) fn render(&self, request_id: RequestId, path: &str, wants_problem: bool) -> Response {
         let id = request_id.to_string();
         let (content_type, body) = if wants_problem {
-            ("application/problem+json", error.problem(&id, &path))
+            ("application/problem+json", self.problem(&id, path))
         } else {
-            ("application/json", error.envelope(&id))
+            ("application/json", self.envelope(&id))
         };
-        *response.body_mut() = Body::from(body.to_string());
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        if let Some(wait) = error.retry_after {
+        if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if error.status == StatusCode::UNAUTHORIZED {
+        if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-    }
-    if let Ok(id) = HeaderValue::try_from(request_id.to_string()) {
-        response.headers_mut().insert("request-id", id);
-    }
-    response
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use axum::{Router, middleware, routing::get};
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::{TcpListener, TcpStream},
-    };
-    use tokio_util::sync::CancellationToken;
-
-    use super::*;
-    use crate::entropy::Entropy;
-
-    #[tokio::test]
-    async fn a_panic_is_a_500_in_the_envelope_and_the_connection_lives_on() {
-        let ids = Arc::new(IdSource::new(Entropy::os()));
-        let boom = || async {
-            assert!(std::hint::black_box(false), "a secret of the inside");
-        };
-        let router = Router::new().route("/boom", get(boom)).route("/fine", get(async || "fine")).layer(
-            middleware::from_fn(move |request, next| {
-                let ids = Arc::clone(&ids);
-                async move { render(&ids, &Clock::system(), request, next).await }
-            }),
-        );
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(crate::http::serve(listener, router, CancellationToken::new(), Duration::ZERO));
-        let mut connection = TcpStream::connect(address).await.unwrap();
-        let mut ask = async |path: &str, end: &str| {
-            connection.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
-            let mut answer = Vec::new();
-            while !String::from_utf8_lossy(&answer).ends_with(end) {
-                assert!(connection.read_buf(&mut answer).await.unwrap() > 0, "the connection was closed");
-            }
-            String::from_utf8(answer).unwrap()
-        };
-        let failed = ask("/boom", "}}").await;
-        assert!(failed.starts_with("HTTP/1.1 500 ") && failed.contains("internal_error"), "{failed}");
-        assert!(!failed.contains("a secret of the inside"), "{failed}");
-        let fine = ask("/fine", "fine").await;
-        assert!(fine.starts_with("HTTP/1.1 200 ") && fine.contains("request-id: req_"), "{fine}");
+        response
     }
 }

@@ -15,7 +15,11 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::error::{ApiError, FieldErrors};
+use super::{
+    error::{ApiError, FieldErrors},
+    json_depth,
+};
+use crate::nearest::near;
 
 /// How long a client may take to send a body.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
@@ -37,20 +41,12 @@ impl<S: Sync> FromRequest<S> for SmallBody {
 
 /// Collects a JSON body of at most `max` bytes. An empty one needs no content type.
 pub(super) async fn read_json(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, ApiError> {
-    let too_large = || ApiError::too_large(format!("The body is larger than {max} bytes."));
     let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > max) {
-        return Err(too_large());
+        return Err(too_large(max));
     }
-    let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, max).collect()).await;
-    let collected = collected
-        .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."))?;
-    let bytes = collected.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-        Some(_) => too_large(),
-        None => ApiError::bad_request("The body broke off."),
-    })?;
-    let bytes = bytes.to_bytes();
+    let bytes = collect(body, max, BODY_DEADLINE).await?;
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
@@ -59,6 +55,22 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Body, max: usize) -> Re
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
     Ok(bytes)
+}
+
+fn too_large(max: usize) -> ApiError {
+    ApiError::too_large(format!("The body is larger than {max} bytes."))
+}
+
+/// Reads a body to its end, within a deadline for all of it: a client that drips has no more time than another.
+async fn collect(body: Body, max: usize, deadline: Duration) -> Result<Bytes, ApiError> {
+    let collected = tokio::time::timeout(deadline, Limited::new(body, max).collect()).await;
+    let collected = collected
+        .map_err(|_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."))?;
+    let collected = collected.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+        Some(_) => too_large(max),
+        None => ApiError::bad_request("The body broke off."),
+    })?;
+    Ok(collected.to_bytes())
 }
 
 /// The members of an object that have not been read yet, and what was wrong with those that have.
@@ -99,6 +111,10 @@ impl<'a> Fields<'a> {
     /// Reads a whole body; an empty one is an object without members.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, ApiError> {
         let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+        json_depth::check(bytes).map_err(|place| {
+            let max = json_depth::LEVELS_MAX;
+            ApiError::bad_request(format!("The body is nested more than {max} levels at {place}."))
+        })?;
         let members: Members<'a> = serde_json::from_slice(bytes).map_err(|error| {
             let message = error.to_string();
             if error.is_data() {
@@ -111,7 +127,8 @@ impl<'a> Fields<'a> {
     }
 
     fn of(members: Members<'a>, prefix: String) -> Self {
-        let mut fields = Self { prefix, members: members.0, known: Vec::new(), errors: FieldErrors::new() };
+        let mut fields =
+            Self { prefix, members: members.0, known: Vec::new(), errors: FieldErrors::default() };
         let mut seen = HashSet::new();
         let twice: Vec<String> = fields
             .members
@@ -136,7 +153,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn error(&mut self, name: &str, message: impl Into<String>) {
-        self.errors.entry(format!("{}{name}", self.prefix)).or_default().push(message.into());
+        self.errors.add(&format!("{}{name}", self.prefix), message);
     }
 
     /// Whether a member is given and not read yet.
@@ -193,15 +210,12 @@ impl<'a> Fields<'a> {
 
     /// Takes over what was wrong with an object inside this one, unknown members included.
     pub(super) fn absorb(&mut self, inner: Fields<'_>) {
-        self.errors.extend(inner.into_errors());
+        self.errors.absorb(inner.into_errors());
     }
 
     fn into_errors(mut self) -> FieldErrors {
         for (name, _) in std::mem::take(&mut self.members) {
-            let distance = |known: &&&str| strsim::damerau_levenshtein(known, &name);
-            let nearest =
-                self.known.iter().min_by_key(distance).filter(|known| distance(known) * 2 <= name.len());
-            let message = nearest.map_or_else(
+            let message = near(&name, self.known.iter().copied()).map_or_else(
                 || "is not a known field".to_owned(),
                 |nearest| format!("is not a known field; the nearest is {nearest}"),
             );
@@ -234,10 +248,38 @@ mod tests {
         assert_eq!(inner.required::<i64>("b", "a number"), None);
         fields.absorb(inner);
         let errors = fields.into_errors();
-        let names: Vec<&str> = errors.keys().map(String::as_str).collect();
+        let errors = serde_json::to_value(&errors).unwrap();
+        let names: Vec<&String> = errors.as_object().unwrap().keys().collect();
         assert_eq!(names, ["a.b", "name", "url", "urll", "x"]);
-        assert_eq!(errors["urll"], ["is not a known field; the nearest is url"]);
-        assert!(errors["x"].contains(&"is given twice".to_owned()));
+        assert_eq!(errors["urll"][0], "is not a known field; the nearest is url");
+        assert!(errors["x"].as_array().unwrap().contains(&"is given twice".into()));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_drips_is_cut_off_at_its_deadline() {
+        let drip = futures_util::stream::unfold((), async |()| {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Some((Ok::<_, std::convert::Infallible>(Bytes::from_static(b" ")), ()))
+        });
+        let refused = collect(Body::from_stream(drip), 1024, Duration::from_millis(50)).await.unwrap_err();
+        assert!(format!("{refused:?}").contains("did not arrive in time"), "{refused:?}");
+    }
+
+    #[test]
+    fn an_answer_is_not_much_larger_than_what_is_wrong_with_a_request() {
+        let many: Vec<String> = (0..10_000).map(|number| format!("\"field_{number}\":1")).collect();
+        let body = format!("{{\"{}\":1,{}}}", "x".repeat(60_000), many.join(","));
+        let errors = Fields::parse(body.as_bytes()).unwrap().into_errors();
+        let shown = serde_json::to_string(&errors).unwrap();
+        assert!(shown.len() < 5_000, "{}", shown.len());
+        assert_eq!(shown.matches("is not a known field").count(), 50);
+    }
+
+    #[test]
+    fn json_that_is_nested_too_deeply_is_told_where() {
+        let body = format!("{{\n\"a\":{}", "[".repeat(100_000));
+        let error = Fields::parse(body.as_bytes()).err().unwrap();
+        assert!(format!("{error:?}").contains("more than 64 levels at line 2 column 68"), "{error:?}");
     }
 
     #[test]

@@ -1,14 +1,22 @@
 //! Whether the process lives, and whether it can do its work.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{Json, Router, extract::State, middleware, routing::get};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
-use super::{Api, error};
+use super::{Api, error::ApiError, outermost::Outermost};
+use crate::store::Store;
 
 /// How long the database may take to answer.
 const PING_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long its answer holds.
+const PING_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The health checks alone, as a process without an API serves them.
 pub fn router(api: Arc<Api>) -> Router {
@@ -19,17 +27,17 @@ pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz))
 }
 
-/// What every router has: unknown routes answered in the envelope, and request ids.
+/// What every router has: unknown routes answered in the envelope, request ids, limits and headers.
 pub(super) fn finish(router: Router<Arc<Api>>, api: Arc<Api>) -> Router {
-    let (ids, clock) = (Arc::clone(&api.foundation.ids), api.foundation.clock.clone());
+    let outermost = Arc::new(Outermost::of(&api));
     router
         .fallback(async |request: axum::extract::Request| {
-            error::ApiError::no_such_route(request.method(), request.uri().path())
+            ApiError::no_such_route(request.method(), request.uri().path())
         })
         .with_state(api)
         .layer(middleware::from_fn(move |request, next| {
-            let (ids, clock) = (Arc::clone(&ids), clock.clone());
-            async move { error::render(&ids, &clock, request, next).await }
+            let outermost = Arc::clone(&outermost);
+            async move { outermost.handle(request, next).await }
         }))
 }
 
@@ -37,13 +45,31 @@ async fn healthz() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Value>, error::ApiError> {
+async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Value>, ApiError> {
     if api.draining.is_cancelled() {
-        return Err(error::ApiError::unavailable("draining"));
+        return Err(ApiError::unavailable("draining"));
     }
-    match tokio::time::timeout(PING_DEADLINE, api.foundation.store.ping()).await {
-        Ok(answer) => answer?,
-        Err(_) => return Err(error::ApiError::unavailable("the database does not answer")),
-    }
+    api.readiness.check(api.foundation.store.as_ref()).await?;
     Ok(Json(json!({ "status": "ok" })))
+}
+
+/// Whether the database answered when it was last asked. Anybody may ask for it, so the database is not asked each time.
+#[derive(Default)]
+pub(super) struct Readiness(Mutex<Option<(Instant, Result<(), ApiError>)>>);
+
+impl Readiness {
+    async fn check(&self, store: &dyn Store) -> Result<(), ApiError> {
+        let mut last = self.0.lock().await;
+        if let Some((at, answer)) = last.as_ref()
+            && at.elapsed() < PING_INTERVAL
+        {
+            return answer.clone();
+        }
+        let answer = match tokio::time::timeout(PING_DEADLINE, store.ping()).await {
+            Ok(answer) => answer.map_err(ApiError::from),
+            Err(_) => Err(ApiError::unavailable("the database does not answer")),
+        };
+        *last = Some((Instant::now(), answer.clone()));
+        answer
+    }
 }

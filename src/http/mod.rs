@@ -1,14 +1,19 @@
 //! The two APIs over HTTP: a file for each resource, with its routes beside its handlers.
 
 mod auth;
+mod client_address;
+mod connection;
 mod error;
 mod fields;
 pub mod health;
 pub mod internal;
+mod json_depth;
+mod outermost;
 pub mod public;
 mod query;
 mod rate_limit;
 mod serve;
+pub mod tls;
 mod view;
 
 use std::sync::Arc;
@@ -19,9 +24,10 @@ use crate::{
     app::Foundation, config::Config, dispatcher::Dispatcher, endpoint_url::UrlRules, ingest::Ingest,
     test_clock::TestClock,
 };
+pub use connection::Deadlines;
 pub use error::ApiError;
 use rate_limit::RateLimiter;
-pub use serve::serve;
+pub use serve::{Serving, serve};
 
 /// What the handlers work with.
 pub struct Api {
@@ -32,6 +38,7 @@ pub struct Api {
     test_clock: Option<TestClock>,
     url_rules: UrlRules,
     rate_limiter: RateLimiter,
+    readiness: health::Readiness,
     draining: CancellationToken,
 }
 
@@ -47,7 +54,20 @@ impl Api {
         url_rules: UrlRules,
         draining: CancellationToken,
     ) -> Self {
-        let rate_limiter = RateLimiter::new(config.limits.requests_per_second);
-        Self { foundation, config, ingest, dispatcher, test_clock, url_rules, rate_limiter, draining }
+        let rate_limiter = RateLimiter::new(
+            config.limits.requests_per_second,
+            config.limits.failed_authentications_per_minute,
+        );
+        Self {
+            foundation,
+            config,
+            ingest,
+            dispatcher,
+            test_clock,
+            url_rules,
+            rate_limiter,
+            readiness: health::Readiness::default(),
+            draining,
+        }
     }
 }

@@ -17,11 +17,11 @@ pub(super) struct Query {
 impl Query {
     pub(super) fn parse(query: Option<&str>) -> Self {
         let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-        Self { parameters: pairs.into_owned().collect(), errors: FieldErrors::new() }
+        Self { parameters: pairs.into_owned().collect(), errors: FieldErrors::default() }
     }
 
     fn error(&mut self, name: &str, message: impl Into<String>) {
-        self.errors.entry(name.to_owned()).or_default().push(message.into());
+        self.errors.add(name, message);
     }
 
     /// A parameter that need not be there.

@@ -6,6 +6,7 @@ mod crash;
 mod delivery;
 mod ingest;
 mod keys;
+mod limits;
 mod store;
 
 use super::Engine;
