@@ -117,7 +117,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`Store::settle_endpoint`].
     async fn delete_endpoint(&self, tenant: &Tenant, id: EndpointId, now: UnixMs) -> Result<bool>;
 
-    /// Adds a secret and ends the earlier ones at `previous_end_at`, or sooner where they end sooner.
+    /// Adds a secret and ends the earlier ones at `previous_end_at`, or sooner where they end sooner. More than
+    /// [`LIVING_SECRETS_MAX`](crate::endpoint::LIVING_SECRETS_MAX) do not live: the oldest end at once.
     async fn rotate_secret(
         &self,
         tenant: &Tenant,

@@ -111,6 +111,10 @@ pub(super) const INSERT_SECRET: &str = "INSERT INTO signing_secrets \
      (id, webhook_endpoint_id, key_id, ciphertext, created_at) VALUES ($1, $2, $3, $4, $5)";
 pub(super) const END_SECRETS: &str = "UPDATE signing_secrets SET expires_at = $2 \
      WHERE webhook_endpoint_id = $1 AND (expires_at IS NULL OR expires_at > $2)";
+/// Those that have ended, and of the others all but the newest.
+pub(super) const DELETE_ALL_SECRETS_BUT: &str = "DELETE FROM signing_secrets WHERE webhook_endpoint_id = $1 \
+     AND id NOT IN (SELECT id FROM signing_secrets \
+       WHERE webhook_endpoint_id = $1 AND (expires_at IS NULL OR expires_at > $2) ORDER BY id DESC LIMIT $3)";
 pub(super) const DELETE_SECRETS: &str = "DELETE FROM signing_secrets WHERE webhook_endpoint_id = $1";
 
 /// An endpoint's pending deliveries: those that wait, and those that are leased, which a process has few of. The empty text

@@ -3,7 +3,7 @@
 use super::{Database, Engine, Write, affected, batches, query, query_as, query_scalar, reached};
 use crate::{
     clock::UnixMs,
-    endpoint::{Endpoint, EndpointStatus},
+    endpoint::{Endpoint, EndpointStatus, LIVING_SECRETS_MAX},
     id::EndpointId,
     kill_point::KillPoint,
     merchant::Tenant,
@@ -99,6 +99,9 @@ impl Engine {
         let row = query_as!(EndpointRow, sql::TOUCH_ENDPOINT, &id, merchant, tenant.livemode, now.0);
         let Some(row) = row.fetch_optional(&mut *write).await? else { return Ok(None) };
         query!(sql::END_SECRETS, &id, previous_end_at.0).execute(&mut *write).await?;
+        // Removed and not only ended: until the upkeep came by, what has ended would be read with every event.
+        let earlier_max = i64::from(LIVING_SECRETS_MAX - 1);
+        query!(sql::DELETE_ALL_SECRETS_BUT, &id, now.0, earlier_max).execute(&mut *write).await?;
         insert_secret(&mut write, &id, secret, now).await?;
         write.commit().await?;
         Ok(Some(row.try_into()?))

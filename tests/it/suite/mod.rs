@@ -7,6 +7,7 @@ mod delivery;
 mod ingest;
 mod keys;
 mod limits;
+mod secrets;
 mod store;
 
 use super::Engine;

@@ -60,7 +60,7 @@ impl Engine for Postgres {
 /// A database, and a folder for what processes on it keep beside it.
 pub(crate) struct Database {
     pub(crate) url: String,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 impl Database {

@@ -138,7 +138,7 @@ pub(crate) struct TestApp<E> {
     pub(crate) foundation: Foundation,
     stop: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
-    _database: Database,
+    pub(crate) database: Database,
     engine: PhantomData<E>,
 }
 
@@ -187,7 +187,7 @@ impl<E: Engine> TestApp<E> {
             foundation,
             stop,
             running,
-            _database: database,
+            database,
             engine: PhantomData,
         }
     }
