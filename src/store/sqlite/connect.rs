@@ -1,7 +1,9 @@
 //! Opening the file, and being its only worker.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{DirBuilder, File, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -19,6 +21,11 @@ use crate::{
     id::IdSource,
     store::{Result, StoreError},
 };
+
+/// What is stored is for the user that the service runs as, whatever the umask. SQLite gives the files beside the database
+/// the database's mode.
+const FILE_MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
 
 /// How long a statement waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,7 +47,7 @@ impl SqliteStore {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             let refused =
                 |error| StoreError::Setup(format!("cannot make the folder {}: {error}", folder.display()));
-            fs::create_dir_all(folder).map_err(refused)?;
+            DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(refused)?;
         }
         let options = options(url)?
             .create_if_missing(true)
@@ -55,7 +62,9 @@ impl SqliteStore {
             // A full buffer puts the database's thread to sleep until it is read.
             .row_buffer_size(ROW_BUFFER)
             .optimize_on_close(true, None);
-        let cannot_open = |error| StoreError::Setup(format!("cannot open {}: {error}", path.display()));
+        let cannot_open =
+            |error: sqlx::Error| StoreError::Setup(format!("cannot open {}: {error}", path.display()));
+        make(&path).map_err(|error| cannot_open(error.into()))?;
         let mut writer = SqliteConnection::connect_with(&options).await.map_err(cannot_open)?;
         let mut migrator = sqlx::migrate!("migrations/sqlite");
         // Migrations expand first and contract later, so this version runs on tables of the next.
@@ -87,9 +96,20 @@ impl SqliteStore {
     }
 }
 
+/// Makes the file, unless it is there: an empty one is a database.
+fn make(path: &Path) -> io::Result<()> {
+    match File::options().write(true).create_new(true).mode(FILE_MODE).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 fn lock(path: &Path) -> Result<File> {
     let refused = |error| StoreError::Setup(format!("cannot lock {}: {error}", path.display()));
-    let file = File::options().create(true).write(true).truncate(false).open(path).map_err(refused)?;
+    let mut options = File::options();
+    let file =
+        options.create(true).write(true).truncate(false).mode(FILE_MODE).open(path).map_err(refused)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Setup(format!(

@@ -3,12 +3,14 @@
 #[path = "../suite/mod.rs"]
 mod suite;
 
+use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
+
 use serde_json::json;
 
 use crate::support::{
     charge,
     engine::{Engine as _, Sqlite as Engine},
-    process::Process,
+    process::{PROGRAM, Process},
     receiver::{Act, Receiver},
 };
 
@@ -42,6 +44,31 @@ async fn an_outcome_that_the_full_disk_cannot_take_waits_and_is_recorded_once() 
     let delivery = process.delivery_of(&event).await;
     assert_eq!((&delivery["attempt_count"], &delivery["status"]), (&json!(1), &json!("pending")));
     assert_eq!(receiver.received().len(), 1, "nothing was sent twice");
+    process.kill().await;
+}
+
+#[tokio::test]
+async fn what_is_stored_is_readable_by_its_owner_alone_whatever_the_umask() {
+    let database = Engine::database().await;
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", r#"umask 000; exec "$0" serve --config /dev/null"#, PROGRAM]);
+    let serve = database.serve();
+    command.envs(serve.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("K_WEBHOOKS__DATABASE__URL", "sqlite://made/deep/k.db").current_dir(database.folder.path());
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let process = Process::start(command).await;
+    process.internal().post("/v1/events", charge()).await.expect(201);
+    let folder = database.folder.path().join("made/deep");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&folder), mode(folder.parent().unwrap())), (0o700, 0o700));
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+        names.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+    }
+    names.sort();
+    assert_eq!(names, ["k.db", "k.db-shm", "k.db-wal", "k.encryption-key", "k.worker"]);
     process.kill().await;
 }
 
