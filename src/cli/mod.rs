@@ -114,7 +114,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
 
 fn start_tracing(config: &Config) -> Result<()> {
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(&config.log.filter).context("log.filter")?)
+        .with_env_filter(filter(&config.log.filter).context("log.filter")?)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match config.log.format {
@@ -122,6 +122,17 @@ fn start_tracing(config: &Config) -> Result<()> {
         LogFormat::Json => subscriber.json().init(),
     }
     Ok(())
+}
+
+/// The filter of the log. A receiver whose certificate is not trusted is the merchant's concern, who is told by the
+/// attempt; the verifier would log each as an error. Naming its target in `log.filter` brings that back.
+fn filter(directives: &str) -> Result<EnvFilter> {
+    const VERIFIER: &str = "rustls_platform_verifier";
+    let filter = EnvFilter::try_new(directives)?;
+    if directives.contains(VERIFIER) {
+        return Ok(filter);
+    }
+    Ok(filter.add_directive(format!("{VERIFIER}=off").parse()?))
 }
 
 /// Writes a line of the program's answer.
@@ -133,4 +144,18 @@ fn say(line: &str) {
 #[expect(clippy::print_stderr, reason = "the command line's errors go to standard error")]
 fn fail(line: &str) {
     eprintln!("k-webhooks: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn untrusted_receivers_are_not_errors_of_the_service_unless_asked_for() {
+        assert!(filter("info").unwrap().to_string().contains("rustls_platform_verifier=off"));
+        assert!(filter("").unwrap().to_string().contains("rustls_platform_verifier=off"));
+        let asked = filter("info,rustls_platform_verifier=debug").unwrap().to_string();
+        assert!(asked.contains("rustls_platform_verifier=debug") && !asked.contains("off"), "{asked}");
+        assert!(filter("k_webhooks=loud").is_err());
+    }
 }
