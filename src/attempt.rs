@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::{
     clock::{Clock, UnixMs},
     delivery::{AbandonedReason, Attempt, AttemptResult, LeasedDelivery, Verdict},
+    endpoint::SealedSecret,
     endpoint_url::EndpointUrl,
     id::IdSource,
     schedule::{Next, Schedule, parse_retry_after},
@@ -17,6 +18,9 @@ use crate::{
 
 /// How the service names itself to receivers.
 pub const USER_AGENT: &str = "K-Payments-Webhooks/1.0";
+
+/// The most secrets that one attempt is signed with: each makes every header longer and costs a pass over the body.
+const SIGNATURES_MAX: usize = 5;
 
 /// Makes attempts.
 #[derive(Clone)]
@@ -48,7 +52,7 @@ impl Attempter {
             Ok(request) => self.transport.send(request).await,
             Err(message) => {
                 tracing::error!(delivery = %delivery.id, "{message}");
-                broken(message)
+                broken(&message)
             }
         };
         self.conclude(delivery, started_at, exchange)
@@ -57,18 +61,16 @@ impl Attempter {
     /// The outcome of an attempt whose code panicked: a failure like any other, so that the ladder goes on.
     #[must_use]
     pub fn panicked(&self, delivery: &LeasedDelivery) -> AttemptResult {
-        let exchange = broken("the response could not be processed".to_owned());
+        let exchange = broken("the response could not be processed");
         self.conclude(delivery, self.clock.now(), exchange)
     }
 
     fn request(&self, delivery: &LeasedDelivery, now: UnixMs) -> Result<AttemptRequest, String> {
         let url = EndpointUrl::from_stored(&delivery.destination.url)
             .map_err(|error| format!("the endpoint's address cannot be called: {error}"))?;
-        let mut secrets = Vec::with_capacity(delivery.destination.secrets.len());
-        for secret in &delivery.destination.secrets {
-            if secret.expires_at.is_none_or(|end| end > now) {
-                secrets.push(self.open(&secret.id.to_string(), &secret.sealed)?);
-            }
+        let mut secrets = Vec::with_capacity(SIGNATURES_MAX);
+        for secret in living(&delivery.destination.secrets, now) {
+            secrets.push(self.open(&secret.id.to_string(), &secret.sealed)?);
         }
         let headers =
             headers(delivery, &secrets, now).map_err(|error| format!("a header cannot be sent: {error}"))?;
@@ -122,8 +124,7 @@ impl Attempter {
                 duration_ms: i64::try_from(exchange.duration.as_millis()).unwrap_or(i64::MAX),
                 response_status: response.as_ref().map(|response| response.status),
                 failure_code: failure.as_ref().map(|failure| failure.code),
-                // A message may quote what the receiver sent, and PostgreSQL has no U+0000 in texts.
-                failure_message: failure.map(|failure| failure.message.replace('\0', "\u{fffd}")),
+                failure_message: failure.map(|failure| failure.message),
                 response_body: response.map(|response| response.body),
                 address: exchange.address.map(|address| address.to_string()),
             },
@@ -132,12 +133,18 @@ impl Attempter {
     }
 }
 
+/// The newest of the secrets, of those that have not ended. They stand newest first.
+fn living(secrets: &[SealedSecret], now: UnixMs) -> impl Iterator<Item = &SealedSecret> {
+    let living = secrets.iter().filter(move |secret| secret.expires_at.is_none_or(|end| end > now));
+    living.take(SIGNATURES_MAX)
+}
+
 /// An exchange that never left this process.
-fn broken(message: String) -> Exchange {
+fn broken(message: &str) -> Exchange {
     Exchange {
         duration: Duration::ZERO,
         address: None,
-        result: Err(Failure { code: FailureCode::Protocol, message }),
+        result: Err(Failure::new(FailureCode::Protocol, message)),
     }
 }
 
@@ -146,14 +153,11 @@ fn judge(response: &Response) -> Option<Failure> {
     let status = response.status;
     match status {
         200..=299 => None,
-        300..=399 => Some(Failure {
-            code: FailureCode::Redirect,
-            message: format!("the endpoint answered with a redirect ({status}), which is never followed"),
-        }),
-        _ => Some(Failure {
-            code: FailureCode::HttpStatus,
-            message: format!("the endpoint answered {status}"),
-        }),
+        300..=399 => Some(Failure::new(
+            FailureCode::Redirect,
+            format!("the endpoint answered with a redirect ({status}), which is never followed"),
+        )),
+        _ => Some(Failure::new(FailureCode::HttpStatus, format!("the endpoint answered {status}"))),
     }
 }
 
@@ -194,4 +198,28 @@ fn headers(
     headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
     headers.insert(WEBHOOK_SIGNATURE, HeaderValue::try_from(standard)?);
     Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{entropy::Entropy, vault::Sealed};
+
+    #[test]
+    fn an_attempt_is_signed_with_the_five_newest_secrets_that_have_not_ended() {
+        let ids = IdSource::new(Entropy::os());
+        let now = UnixMs(1_000);
+        let ends =
+            [None, Some(1_001), Some(1_000), Some(2_000), Some(3_000), Some(4_000), Some(5_000), Some(6_000)];
+        let secrets: Vec<SealedSecret> = ends
+            .iter()
+            .map(|end| SealedSecret {
+                id: ids.next(now),
+                sealed: Sealed { key_id: String::new(), ciphertext: Vec::new() },
+                expires_at: end.map(UnixMs),
+            })
+            .collect();
+        let living: Vec<_> = living(&secrets, now).map(|secret| secret.expires_at).collect();
+        assert_eq!(living, [0, 1, 3, 4, 5].map(|index| secrets[index].expires_at));
+    }
 }

@@ -1,7 +1,7 @@
 //! The HTTP client: hyper with pooled connections, one deadline over everything, a cap while reading.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,13 +19,12 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::{ClientConfig, pki_types::CertificateDer, pki_types::pem::PemObject as _};
-use rustls_platform_verifier::Verifier;
 use tokio::time::timeout_at;
 
 use super::{
     AddressPolicy, AttemptRequest, Exchange, Failure, Resolve, Response, Transport,
     connect::{Connector, PROGRESS, PeerAddress, Phase, Progress},
+    tls::tls_config,
 };
 
 /// No connection outlives the check of its address for longer while idle.
@@ -69,6 +68,12 @@ pub enum TransportError {
         path: PathBuf,
         /// Why.
         error: rustls::pki_types::pem::Error,
+    },
+    /// The file of extra roots has none, so that what it is for would not be trusted.
+    #[error("security.extra_root_certificates: {path} has no certificate in it")]
+    NoRoots {
+        /// The file.
+        path: PathBuf,
     },
     /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
@@ -175,23 +180,4 @@ impl Call {
             .get()
             .map_or_else(|| self.progress.phase(), |PeerAddress(address)| Phase::Exchange(*address))
     }
-}
-
-fn tls_config(extra_roots: Option<&Path>) -> Result<ClientConfig, TransportError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = Vec::new();
-    if let Some(path) = extra_roots {
-        let unreadable = |error| TransportError::Roots { path: path.to_owned(), error };
-        for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-            roots.push(certificate.map_err(unreadable)?);
-        }
-    }
-    let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))?;
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        // The platform's own verifier, with the extra roots: nothing is left unverified.
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    Ok(config)
 }

@@ -5,11 +5,24 @@ use std::{error::Error as StdError, io, iter, time::Duration};
 use super::{
     Failure, FailureCode,
     connect::{ConnectError, Phase},
+    tls::SelfSigned,
 };
 
+/// The longest message, in characters: it may quote a receiver, and one receiver's words are not to fill the database.
+const MESSAGE_CHARS_MAX: usize = 300;
+
 impl Failure {
-    pub(super) fn new(code: FailureCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+    /// A failure whose message may quote what a receiver sent: it is cut, and what would not be shown as it stands
+    /// (control characters, and those that turn the direction of text) is replaced.
+    #[must_use]
+    pub fn new(code: FailureCode, message: impl AsRef<str>) -> Self {
+        let mut characters = message.as_ref().chars();
+        let mut message: String = characters.by_ref().take(MESSAGE_CHARS_MAX).map(showable).collect();
+        if characters.next().is_some() {
+            message.pop();
+            message.push('…');
+        }
+        Self { code, message }
     }
 
     /// The deadline passed in `phase`, before the head of the response had come.
@@ -78,6 +91,12 @@ impl Failure {
     }
 }
 
+fn showable(character: char) -> char {
+    let turns = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let breaks = matches!(character, '\u{2028}' | '\u{2029}');
+    if character.is_control() || turns || breaks { '\u{fffd}' } else { character }
+}
+
 /// An error, its cause, and so on. An I/O error passes over what it wraps when it is asked for its source.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     iter::successors(Some(error), |&error| {
@@ -97,6 +116,9 @@ fn untrusted(error: &rustls::Error) -> String {
     match error {
         E::InvalidCertificate(C::UnknownIssuer) => {
             certificate("its issuer is unknown, or the chain is incomplete (UnknownIssuer)")
+        }
+        E::InvalidCertificate(C::Other(other)) if other.0.is::<SelfSigned>() => {
+            certificate("it is self-signed, and no root that is trusted here")
         }
         E::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => {
             certificate("it is for another name (NotValidForName)")

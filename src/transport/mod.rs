@@ -8,6 +8,7 @@ mod client;
 mod connect;
 mod failure;
 mod resolve;
+mod tls;
 
 #[cfg(test)]
 mod tests;

@@ -391,6 +391,28 @@ fn roots_that_cannot_be_read_are_told_at_the_start() {
 }
 
 #[test]
+fn a_file_of_roots_without_a_certificate_is_told_at_the_start() {
+    let mut settings = settings(SHORT);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    settings.extra_root_certificates = Some(file.path().to_owned());
+    let error = HyperTransport::new(settings, names(&[])).err().unwrap().to_string();
+    assert!(error.ends_with("has no certificate in it"), "{error}");
+}
+
+#[test]
+fn a_message_is_cut_and_shows_nothing_that_would_not_be_shown_as_it_stands() {
+    let hostile = format!("a\0b\r\n\u{1b}[31m\u{202e}\u{2066}\u{2028}{}", "é".repeat(1000));
+    let message = Failure::new(FailureCode::Protocol, hostile).message;
+    assert_eq!(message.chars().count(), 300);
+    assert!(
+        message.starts_with("a\u{fffd}b\u{fffd}\u{fffd}\u{fffd}[31m\u{fffd}\u{fffd}\u{fffd}é"),
+        "{message}"
+    );
+    assert!(message.ends_with("é…"), "{message}");
+    assert_eq!(Failure::new(FailureCode::Protocol, "x".repeat(300)).message, "x".repeat(300));
+}
+
+#[test]
 fn failure_codes_are_read_back() {
     for code in FailureCode::ALL {
         assert_eq!(code.as_str().parse(), Ok(*code));
