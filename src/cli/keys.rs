@@ -88,6 +88,7 @@ async fn list(config: &ConfigArgs) -> Result<()> {
     let mut page = Page { limit: 100, position: Position::First };
     loop {
         let keys = foundation.store.list_api_keys(None, &page, foundation.clock.now()).await?;
+        let Some(keys) = keys else { bail!("keys were revoked while they were listed; list them again") };
         for key in &keys.items {
             let owner = match &key.owner {
                 KeyOwner::Merchant(Tenant { merchant_id, livemode: true }) => {

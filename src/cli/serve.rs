@@ -34,7 +34,8 @@ pub(super) async fn serve(config: Config, role: Role) -> Result<()> {
 async fn introduce(app: &App) -> Result<()> {
     let foundation = app.foundation();
     let page: Page<KeyId> = Page { limit: 1, position: Position::First };
-    if !foundation.store.list_api_keys(None, &page, foundation.clock.now()).await?.items.is_empty() {
+    let keys = foundation.store.list_api_keys(None, &page, foundation.clock.now()).await?;
+    if keys.is_none_or(|keys| !keys.items.is_empty()) {
         return Ok(());
     }
     let issuer = foundation.key_issuer();

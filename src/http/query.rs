@@ -5,8 +5,22 @@ use std::{fmt::Display, str::FromStr};
 use super::error::{ApiError, FieldErrors};
 use crate::{
     id::{Id, Kind},
-    store::{Page, Position},
+    store::{Page, Paged, Position},
 };
+
+/// The page, or the answer that there is no `what` beside which it could lie: one of another tenant's is not told from
+/// one that is nowhere.
+pub(super) fn beside<K: Kind, T>(
+    what: &str,
+    page: &Page<Id<K>>,
+    found: Option<Paged<T>>,
+) -> Result<Paged<T>, ApiError> {
+    let no_such = || match page.cursor() {
+        Some(id) => ApiError::no_such(what, id),
+        None => ApiError::internal("a first page lies beside nothing"),
+    };
+    found.ok_or_else(no_such)
+}
 
 /// The parameters that have not been read yet.
 pub(super) struct Query {

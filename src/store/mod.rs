@@ -3,6 +3,8 @@
 //! One method is one transaction. The trait is the specification; an engine is one implementation of it,
 //! and one conformance suite runs every operation on every engine. `now` is always an argument: no engine
 //! asks its database for the time.
+//!
+//! A list is None where its page lies beside something that is not of that list, be it another tenant's or nowhere.
 
 mod error;
 mod postgres;
@@ -69,7 +71,7 @@ pub trait Store: Send + Sync + 'static {
         merchant: Option<&str>,
         page: &Page<KeyId>,
         now: UnixMs,
-    ) -> Result<Paged<ApiKey>>;
+    ) -> Result<Option<Paged<ApiKey>>>;
 
     /// Whether the merchant's living key is for live data. None where the merchant has no such key.
     async fn api_key_mode(&self, merchant: &str, id: KeyId, now: UnixMs) -> Result<Option<bool>>;
@@ -101,8 +103,12 @@ pub trait Store: Send + Sync + 'static {
     /// The endpoint, unless it was deleted.
     async fn endpoint(&self, tenant: &Tenant, id: EndpointId) -> Result<Option<Endpoint>>;
 
-    /// The tenant's endpoints, newest first.
-    async fn list_endpoints(&self, tenant: &Tenant, page: &Page<EndpointId>) -> Result<Paged<Endpoint>>;
+    /// The tenant's endpoints, newest first. A page may lie beside one that was deleted.
+    async fn list_endpoints(
+        &self,
+        tenant: &Tenant,
+        page: &Page<EndpointId>,
+    ) -> Result<Option<Paged<Endpoint>>>;
 
     /// Changes an endpoint. Its deliveries follow by [`Store::settle_endpoint`].
     async fn update_endpoint(
@@ -160,26 +166,27 @@ pub trait Store: Send + Sync + 'static {
     /// The event.
     async fn event(&self, tenant: &Tenant, id: EventId) -> Result<Option<Event>>;
 
-    /// The tenant's events, newest first.
+    /// The tenant's events, newest first. A page may lie beside one that does not pass the filter.
     async fn list_events(
         &self,
         tenant: &Tenant,
         filter: &EventFilter,
         page: &Page<EventId>,
-    ) -> Result<Paged<Event>>;
+    ) -> Result<Option<Paged<Event>>>;
 
     // --- deliveries ---
 
     /// The delivery.
     async fn delivery(&self, tenant: &Tenant, id: DeliveryId) -> Result<Option<Delivery>>;
 
-    /// The tenant's deliveries of one event or one endpoint, newest first.
+    /// The tenant's deliveries of one event or one endpoint, newest first. A page may lie beside one that is in another
+    /// state.
     async fn list_deliveries(
         &self,
         tenant: &Tenant,
         filter: &DeliveryFilter,
         page: &Page<DeliveryId>,
-    ) -> Result<Paged<Delivery>>;
+    ) -> Result<Option<Paged<Delivery>>>;
 
     /// The attempts of a delivery, first to last.
     async fn attempts(&self, delivery: DeliveryId) -> Result<Vec<Attempt>>;
@@ -188,7 +195,8 @@ pub trait Store: Send + Sync + 'static {
     /// should it fail, is followed by the first attempt of the new ladder. None where there is none such.
     async fn retry_delivery(&self, tenant: &Tenant, id: DeliveryId, now: UnixMs) -> Result<Option<Delivery>>;
 
-    /// Makes a new delivery of an event, due now. None where the event is gone, or the endpoint is gone or off.
+    /// Makes a new delivery of an event, due now. None where the event is gone, the endpoint is gone or off, or one of them
+    /// is not the tenant's.
     async fn insert_delivery(&self, delivery: &NewDelivery, now: UnixMs) -> Result<Option<Delivery>>;
 
     // --- the queue ---

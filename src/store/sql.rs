@@ -55,6 +55,9 @@ pub(super) const LIST_API_KEYS_OF_MERCHANT: PagedSql = paged!(
     ),
     "id"
 );
+/// Whether an id is one of a list's, here and in the other cursors.
+pub(super) const API_KEY_CURSOR: &str =
+    "SELECT id FROM api_keys WHERE id = $1 AND (CAST($2 AS TEXT) IS NULL OR merchant_id = $2)";
 pub(super) const API_KEY_MODE: &str = "SELECT livemode FROM api_keys \
      WHERE id = $1 AND merchant_id = $2 AND (expires_at IS NULL OR expires_at > $3)";
 pub(super) const END_API_KEY: &str = "UPDATE api_keys SET expires_at = CASE WHEN expires_at < $3 THEN expires_at ELSE $3 END \
@@ -88,6 +91,9 @@ pub(super) const LIST_ENDPOINTS: PagedSql = paged!(
     ),
     "id"
 );
+/// Also one that was deleted, for as long as it is kept.
+pub(super) const ENDPOINT_CURSOR: &str =
+    "SELECT id FROM webhook_endpoints WHERE id = $1 AND merchant_id = $2 AND livemode = $3";
 /// Changing the status, either way, is the merchant's decision and replaces the service's reason.
 pub(super) const UPDATE_ENDPOINT: &str = concat!(
     "UPDATE webhook_endpoints SET url = COALESCE($4, url), enabled_events = COALESCE($5, enabled_events), ",
@@ -188,6 +194,8 @@ macro_rules! event_columns {
 
 pub(super) const EVENT: &str =
     concat!("SELECT ", event_columns!(), " WHERE e.id = $1 AND e.merchant_id = $2 AND e.livemode = $3");
+pub(super) const EVENT_CURSOR: &str =
+    "SELECT id FROM events WHERE id = $1 AND merchant_id = $2 AND livemode = $3";
 pub(super) const LIST_EVENTS: PagedSql = paged!(
     concat!(
         "SELECT ",
@@ -209,6 +217,9 @@ macro_rules! delivery_columns {
 
 pub(super) const DELIVERY: &str =
     concat!("SELECT ", delivery_columns!(), " WHERE d.id = $1 AND d.merchant_id = $2 AND d.livemode = $3");
+pub(super) const DELIVERY_OF_EVENT_CURSOR: &str =
+    "SELECT id FROM deliveries WHERE id = $1 AND merchant_id = $2 AND livemode = $3 AND event_id = $4";
+pub(super) const DELIVERY_OF_ENDPOINT_CURSOR: &str = "SELECT id FROM deliveries WHERE id = $1 AND merchant_id = $2 AND livemode = $3 AND webhook_endpoint_id = $4";
 pub(super) const LIST_DELIVERIES_OF_EVENT: PagedSql = paged!(
     concat!(
         "SELECT ",
@@ -238,9 +249,13 @@ pub(super) const RETRY_DELIVERY: &str = "UPDATE deliveries SET abandoned_reason 
        THEN lease_token ELSE NULL END, \
      status = 'pending' \
      WHERE id = $1 AND merchant_id = $2 AND livemode = $3";
+/// Of an event and an endpoint that are both the tenant's, whatever was looked up before.
 pub(super) const INSERT_DELIVERY: &str = "INSERT INTO deliveries (id, merchant_id, livemode, event_id, \
      webhook_endpoint_id, status, attempt_count, ladder_failures, window_started_at, next_attempt_at, claimable_at, \
-     created_at) VALUES ($1, $2, $3, $4, $5, 'pending', 0, 0, $6, $6, $6, $6)";
+     created_at) \
+     SELECT $1, e.merchant_id, e.livemode, e.id, w.id, 'pending', 0, 0, $6, $6, $6, $6 \
+     FROM events e JOIN webhook_endpoints w ON w.merchant_id = e.merchant_id AND w.livemode = e.livemode \
+     WHERE e.id = $4 AND w.id = $5 AND e.merchant_id = $2 AND e.livemode = $3";
 
 /// How far one look for due work goes: deliveries in the order of time, or endpoints where more than that is due. Part of
 /// the text, because SQLite plans a statement anew for each bound `LIMIT`.

@@ -112,6 +112,17 @@ pub enum Position<I> {
     Before(I),
 }
 
+impl<I> Page<I> {
+    /// The item beside which the page lies, if it is not the first page.
+    #[must_use]
+    pub fn cursor(&self) -> Option<&I> {
+        match &self.position {
+            Position::First => None,
+            Position::After(id) | Position::Before(id) => Some(id),
+        }
+    }
+}
+
 /// A page of a list.
 #[derive(Clone, Debug)]
 pub struct Paged<T> {

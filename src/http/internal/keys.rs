@@ -18,7 +18,7 @@ use crate::{
         auth::Service,
         error::ApiError,
         fields::{Fields, SmallBody},
-        query::Query,
+        query::{Query, beside},
         view,
     },
     id::KeyId,
@@ -37,8 +37,10 @@ fn merchant_id(text: &str) -> Result<MerchantId, ApiError> {
     text.parse().map_err(|error| ApiError::bad_field("merchant", error))
 }
 
+const NAME: &str = "API key";
+
 fn no_such(id: &str) -> ApiError {
-    ApiError::no_such("API key", id)
+    ApiError::no_such(NAME, id)
 }
 
 fn key_id(text: &str) -> Result<KeyId, ApiError> {
@@ -79,6 +81,7 @@ async fn list(
     query.finish()?;
     let now = api.foundation.clock.now();
     let keys = api.foundation.store.list_api_keys(Some(merchant_id.as_str()), &page, now).await?;
+    let keys = beside(NAME, &page, keys)?;
     Ok(Json(view::list(&format!("/v1/merchants/{merchant}/api_keys"), &keys, view::api_key)))
 }
 

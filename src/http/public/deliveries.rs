@@ -19,7 +19,7 @@ use crate::{
         auth::Merchant,
         error::ApiError,
         fields::{Fields, SmallBody},
-        query::Query,
+        query::{Query, beside},
         view,
     },
     id::DeliveryId,
@@ -78,6 +78,7 @@ async fn list(
     let page = query.page();
     query.finish()?;
     let deliveries = api.foundation.store.list_deliveries(tenant, &filter, &page).await?;
+    let deliveries = beside(NAME, &page, deliveries)?;
     Ok(Json(view::list(url, &deliveries, view::delivery)))
 }
 

@@ -20,7 +20,7 @@ use crate::{
         auth::Merchant,
         error::ApiError,
         fields::{Fields, SmallBody},
-        query::Query,
+        query::{Query, beside},
         view,
     },
     id::{EndpointId, SecretId},
@@ -144,6 +144,7 @@ async fn list(
     let page = query.page();
     query.finish()?;
     let endpoints = api.foundation.store.list_endpoints(&tenant, &page).await?;
+    let endpoints = beside(NAME, &page, endpoints)?;
     Ok(Json(view::list("/v1/webhook_endpoints", &endpoints, view::endpoint)))
 }
 

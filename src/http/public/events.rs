@@ -12,7 +12,13 @@ use serde_json::value::RawValue;
 use crate::{
     clock::UnixMs,
     event::Event,
-    http::{Api, auth::Merchant, error::ApiError, query::Query, view::EventList},
+    http::{
+        Api,
+        auth::Merchant,
+        error::ApiError,
+        query::{Query, beside},
+        view::EventList,
+    },
     id::EventId,
     merchant::Tenant,
     store::EventFilter,
@@ -22,9 +28,11 @@ pub(super) fn router() -> Router<Arc<Api>> {
     Router::new().route("/v1/events", get(list)).route("/v1/events/{id}", get(retrieve))
 }
 
+const NAME: &str = "event";
+
 /// The event, or the answer that there is none.
 pub(super) async fn find(api: &Api, tenant: &Tenant, id: &str) -> Result<Event, ApiError> {
-    let no_such = || ApiError::no_such("event", id);
+    let no_such = || ApiError::no_such(NAME, id);
     let parsed: EventId = id.parse().map_err(|_| no_such())?;
     api.foundation.store.event(tenant, parsed).await?.ok_or_else(no_such)
 }
@@ -47,6 +55,7 @@ async fn list(
     let page = query.page();
     query.finish()?;
     let events = api.foundation.store.list_events(&tenant, &filter, &page).await?;
+    let events = beside(NAME, &page, events)?;
     Ok(Json(EventList::new(events.items.iter(), events.has_more)))
 }
 

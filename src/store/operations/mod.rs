@@ -70,20 +70,30 @@ impl Engine {
         self.run(find).await?.map(TryInto::try_into).transpose()
     }
 
-    /// A page of a list.
+    /// A page of a list. `cursor` finds what the page lies beside, if that is of the list; asked first, so that a page
+    /// says nothing about what is not.
     async fn list<'q, I, R, T>(
         &self,
         page: &Page<I>,
+        cursor: impl Fn(String) -> Query<'q, Database, Arguments> + Send + Sync,
         query: impl Fn(&Bounds) -> QueryAs<'q, Database, R, Arguments> + Send + Sync,
-    ) -> Result<Paged<T>>
+    ) -> Result<Option<Paged<T>>>
     where
         I: Display + Sync,
         R: for<'r> FromRow<'r, Row> + Send + Unpin,
         T: TryFrom<R, Error = StoreError>,
     {
         let bounds = Bounds::of(page);
-        let rows = || async { Ok(query(&bounds).fetch_all(&mut *self.read().await?).await?) };
-        bounds.page(self.run(rows).await?)
+        let rows = || async {
+            let mut connection = self.read().await?;
+            if let Some(id) = page.cursor()
+                && cursor(id.to_string()).fetch_optional(&mut *connection).await?.is_none()
+            {
+                return Ok(None);
+            }
+            Ok(Some(query(&bounds).fetch_all(&mut *connection).await?))
+        };
+        self.run(rows).await?.map(|rows| bounds.page(rows)).transpose()
     }
 
     /// A transaction of one statement; answers how many rows it changed.
@@ -182,9 +192,10 @@ impl Store for Engine {
         merchant: Option<&str>,
         page: &Page<KeyId>,
         now: UnixMs,
-    ) -> Result<Paged<ApiKey>> {
+    ) -> Result<Option<Paged<ApiKey>>> {
         let list = if merchant.is_some() { &sql::LIST_API_KEYS_OF_MERCHANT } else { &sql::LIST_API_KEYS };
-        self.list(page, |bounds| {
+        let cursor = |id| query!(sql::API_KEY_CURSOR, id, merchant.map(str::to_owned));
+        self.list(page, cursor, |bounds| {
             let text = list.text(bounds.newest_first);
             let rows = query_as!(ApiKeyRow, text, bounds.cursor.clone(), bounds.rows, now.0);
             if let Some(merchant) = merchant { rows.bind(merchant) } else { rows }
@@ -241,9 +252,14 @@ impl Store for Engine {
         self.find(|| query_as!(EndpointRow, sql::ENDPOINT, id.to_string(), merchant, livemode)).await
     }
 
-    async fn list_endpoints(&self, tenant: &Tenant, page: &Page<EndpointId>) -> Result<Paged<Endpoint>> {
+    async fn list_endpoints(
+        &self,
+        tenant: &Tenant,
+        page: &Page<EndpointId>,
+    ) -> Result<Option<Paged<Endpoint>>> {
         let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
-        self.list(page, |bounds| {
+        let cursor = |id| query!(sql::ENDPOINT_CURSOR, id, merchant, livemode);
+        self.list(page, cursor, |bounds| {
             let text = sql::LIST_ENDPOINTS.text(bounds.newest_first);
             query_as!(EndpointRow, text, bounds.cursor.clone(), bounds.rows, merchant, livemode)
         })
@@ -314,15 +330,17 @@ impl Store for Engine {
         tenant: &Tenant,
         filter: &EventFilter,
         page: &Page<EventId>,
-    ) -> Result<Paged<Event>> {
-        self.list(page, |bounds| {
+    ) -> Result<Option<Paged<Event>>> {
+        let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
+        let cursor = |id| query!(sql::EVENT_CURSOR, id, merchant, livemode);
+        self.list(page, cursor, |bounds| {
             query_as!(
                 EventRow,
                 sql::LIST_EVENTS.text(bounds.newest_first),
                 bounds.cursor.clone(),
                 bounds.rows,
-                tenant.merchant_id.as_str(),
-                tenant.livemode,
+                merchant,
+                livemode,
                 filter.event_type.map(crate::event::EventType::as_str),
                 filter.created_from.map(|at| at.0),
                 filter.created_to.map(|at| at.0),
@@ -342,21 +360,25 @@ impl Store for Engine {
         tenant: &Tenant,
         filter: &DeliveryFilter,
         page: &Page<DeliveryId>,
-    ) -> Result<Paged<Delivery>> {
-        let (list, parent, status) = match filter {
-            DeliveryFilter::OfEvent(id) => (&sql::LIST_DELIVERIES_OF_EVENT, id.to_string(), None),
+    ) -> Result<Option<Paged<Delivery>>> {
+        let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
+        let (list, found, parent, status) = match filter {
+            DeliveryFilter::OfEvent(id) => {
+                (&sql::LIST_DELIVERIES_OF_EVENT, sql::DELIVERY_OF_EVENT_CURSOR, id.to_string(), None)
+            }
             DeliveryFilter::OfEndpoint(id, status) => {
-                (&sql::LIST_DELIVERIES_OF_ENDPOINT, id.to_string(), *status)
+                (&sql::LIST_DELIVERIES_OF_ENDPOINT, sql::DELIVERY_OF_ENDPOINT_CURSOR, id.to_string(), *status)
             }
         };
-        self.list(page, |bounds| {
+        let cursor = |id| query!(found, id, merchant, livemode, parent.clone());
+        self.list(page, cursor, |bounds| {
             query_as!(
                 DeliveryRow,
                 list.text(bounds.newest_first),
                 bounds.cursor.clone(),
                 bounds.rows,
-                tenant.merchant_id.as_str(),
-                tenant.livemode,
+                merchant,
+                livemode,
                 parent.clone(),
                 status.map(crate::delivery::DeliveryStatus::as_str),
             )
@@ -402,9 +424,13 @@ impl Store for Engine {
             if !on || !batches::keep_event(&mut write, &event).await? {
                 return Ok(None);
             }
-            query!(sql::INSERT_DELIVERY, id.to_string(), merchant, livemode, event, endpoint, now.0)
-                .execute(&mut *write)
-                .await?;
+            let inserted =
+                query!(sql::INSERT_DELIVERY, id.to_string(), merchant, livemode, event, endpoint, now.0)
+                    .execute(&mut *write)
+                    .await?;
+            if affected(&inserted) == 0 {
+                return Ok(None);
+            }
             let row = query_as!(DeliveryRow, sql::DELIVERY, id.to_string(), merchant, livemode);
             let row = row.fetch_one(&mut *write).await?;
             write.commit().await?;

@@ -122,7 +122,7 @@ impl Fixture {
     async fn statuses(&self, endpoint: EndpointId) -> Vec<(DeliveryStatus, Option<AbandonedReason>)> {
         let page = Page { limit: 100, position: Position::First };
         let filter = DeliveryFilter::OfEndpoint(endpoint, None);
-        let list = self.store.list_deliveries(&tenant(), &filter, &page).await.unwrap();
+        let list = self.store.list_deliveries(&tenant(), &filter, &page).await.unwrap().unwrap();
         list.items.iter().map(|delivery| (delivery.status, delivery.abandoned_reason)).collect()
     }
 }
@@ -223,7 +223,7 @@ async fn groups_are_accepted_whole_or_not_at_all() {
     assert!(!first.replayed && replay.replayed);
     assert_eq!((first.event.id, &first.event.body), (replay.event.id, &replay.event.body));
     let page = Page { limit: 100, position: Position::First };
-    let events = fixture.store.list_events(&tenant(), &EventFilter::default(), &page).await.unwrap();
+    let events = fixture.store.list_events(&tenant(), &EventFilter::default(), &page).await.unwrap().unwrap();
     assert_eq!(events.items.len(), 1);
 }
 
