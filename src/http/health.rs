@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Json, Router, extract::State, middleware, routing::get};
+use axum::{Json, Router, extract::State, middleware};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::{Api, error::ApiError, outermost::Outermost};
+use super::{Api, error::ApiError, outermost::Outermost, routes::Routes};
 use crate::store::Store;
 
 /// How long the database may take to answer.
@@ -20,17 +20,18 @@ const PING_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The health checks alone, as a process without an API serves them.
 pub fn router(api: Arc<Api>) -> Router {
-    finish(routes(), api)
+    finish(checks(), api)
 }
 
-pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz))
+pub(super) fn checks() -> Routes {
+    Routes::new().get("/healthz", healthz).get("/readyz", readyz)
 }
 
 /// What every router has: unknown routes answered in the envelope, request ids, limits and headers.
-pub(super) fn finish(router: Router<Arc<Api>>, api: Arc<Api>) -> Router {
+pub(super) fn finish(routes: Routes, api: Arc<Api>) -> Router {
     let outermost = Arc::new(Outermost::of(&api));
-    router
+    routes
+        .into_router()
         .fallback(async |request: axum::extract::Request| {
             ApiError::no_such_route(request.method(), request.uri().path())
         })

@@ -9,9 +9,11 @@ pub mod health;
 pub mod internal;
 mod json_depth;
 mod outermost;
+mod path;
 pub mod public;
 mod query;
 mod rate_limit;
+mod routes;
 mod serve;
 pub mod tls;
 mod view;
@@ -27,6 +29,7 @@ use crate::{
 pub use connection::Deadlines;
 pub use error::ApiError;
 use rate_limit::RateLimiter;
+pub use routes::Route;
 pub use serve::{Serving, serve};
 
 /// What the handlers work with.

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
+    Json,
     body::Body,
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
-    routing::post,
 };
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -20,14 +19,15 @@ use crate::{
         auth::Service,
         error::{ApiError, IDEMPOTENCY_CONFLICT},
         fields::{Fields, read_json},
+        routes::Routes,
         view::EventList,
     },
     ingest::IngestError,
     merchant::{MerchantId, Tenant},
 };
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new().route("/v1/events", post(publish)).route("/v1/events/batch", post(publish_batch))
+pub(super) fn router() -> Routes {
+    Routes::new().post("/v1/events", publish).post("/v1/events/batch", publish_batch)
 }
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";

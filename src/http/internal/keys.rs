@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
-    extract::{Path, RawQuery, State},
+    Json,
+    extract::{RawQuery, State},
     http::StatusCode,
     response::IntoResponse,
-    routing::{get, post},
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -18,7 +17,9 @@ use crate::{
         auth::Service,
         error::ApiError,
         fields::{Fields, SmallBody},
+        path::Path,
         query::{Query, beside},
+        routes::Routes,
         view,
     },
     id::KeyId,
@@ -26,11 +27,12 @@ use crate::{
     merchant::{MerchantId, Tenant},
 };
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/v1/merchants/{merchant}/api_keys", get(list).post(create))
-        .route("/v1/merchants/{merchant}/api_keys/{key}", axum::routing::delete(revoke))
-        .route("/v1/merchants/{merchant}/api_keys/{key}/rotate", post(rotate))
+pub(super) fn router() -> Routes {
+    Routes::new()
+        .get("/v1/merchants/{merchant}/api_keys", list)
+        .post("/v1/merchants/{merchant}/api_keys", create)
+        .delete("/v1/merchants/{merchant}/api_keys/{key}", revoke)
+        .post("/v1/merchants/{merchant}/api_keys/{key}/rotate", rotate)
 }
 
 fn merchant_id(text: &str) -> Result<MerchantId, ApiError> {

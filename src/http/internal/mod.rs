@@ -8,14 +8,22 @@ use std::sync::Arc;
 
 use axum::Router;
 
-use super::{Api, health};
+use super::{Api, Route, health, routes::Routes};
 pub use events::parse_event;
 
-/// All routes of the internal listener.
+/// The internal listener.
 pub fn router(api: Arc<Api>) -> Router {
-    let mut routes = health::routes().merge(events::router()).merge(keys::router());
-    if api.test_clock.is_some() {
-        routes = routes.merge(test_clock::router());
-    }
-    health::finish(routes, api)
+    let on_test_clock = api.test_clock.is_some();
+    health::finish(all(on_test_clock), api)
+}
+
+/// All routes of the internal listener, those of the test clock included.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    all(true).into_table()
+}
+
+fn all(on_test_clock: bool) -> Routes {
+    let routes = health::checks().merge(events::router()).merge(keys::router());
+    if on_test_clock { routes.merge(test_clock::router()) } else { routes }
 }

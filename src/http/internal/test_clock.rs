@@ -2,11 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Json, Router,
-    extract::State,
-    routing::{get, post},
-};
+use axum::{Json, extract::State};
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,12 +11,13 @@ use crate::{
         auth::Service,
         error::ApiError,
         fields::{Fields, SmallBody},
+        routes::Routes,
     },
     test_clock::TestClock,
 };
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new().route("/v1/test_clock", get(retrieve)).route("/v1/test_clock/advance", post(advance))
+pub(super) fn router() -> Routes {
+    Routes::new().get("/v1/test_clock", retrieve).post("/v1/test_clock/advance", advance)
 }
 
 const ADVANCE_MAX: Duration = Duration::from_secs(366 * 86_400);

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
-    extract::{Path, RawQuery, State},
+    Json,
+    extract::{RawQuery, State},
     http::StatusCode,
     response::IntoResponse,
-    routing::{get, post},
 };
 use serde_json::Value;
 
@@ -19,7 +18,9 @@ use crate::{
         auth::Merchant,
         error::ApiError,
         fields::{Fields, SmallBody},
+        path::Path,
         query::{Query, beside},
+        routes::Routes,
         view,
     },
     id::DeliveryId,
@@ -27,13 +28,13 @@ use crate::{
     store::{DeliveryFilter, NewDelivery},
 };
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/v1/events/{id}/deliveries", get(list_of_event))
-        .route("/v1/events/{id}/resend", post(resend))
-        .route("/v1/webhook_endpoints/{id}/deliveries", get(list_of_endpoint))
-        .route("/v1/deliveries/{id}", get(retrieve))
-        .route("/v1/deliveries/{id}/retry", post(retry))
+pub(super) fn router() -> Routes {
+    Routes::new()
+        .get("/v1/events/{id}/deliveries", list_of_event)
+        .post("/v1/events/{id}/resend", resend)
+        .get("/v1/webhook_endpoints/{id}/deliveries", list_of_endpoint)
+        .get("/v1/deliveries/{id}", retrieve)
+        .post("/v1/deliveries/{id}/retry", retry)
 }
 
 const NAME: &str = "delivery";

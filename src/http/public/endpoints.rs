@@ -3,11 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
-    extract::{Path, RawQuery, State},
+    Json,
+    extract::{RawQuery, State},
     http::StatusCode,
     response::IntoResponse,
-    routing::{get, post},
 };
 use serde_json::Value;
 
@@ -20,7 +19,9 @@ use crate::{
         auth::Merchant,
         error::ApiError,
         fields::{Fields, SmallBody},
+        path::Path,
         query::{Query, beside},
+        routes::Routes,
         view,
     },
     id::{EndpointId, SecretId},
@@ -29,12 +30,15 @@ use crate::{
     store::{EndpointChange, NewEndpoint, NewSecret},
 };
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/v1/webhook_endpoints", get(list).post(create))
-        .route("/v1/webhook_endpoints/{id}", get(retrieve).patch(update).delete(delete))
-        .route("/v1/webhook_endpoints/{id}/rotate_secret", post(rotate_secret))
-        .route("/v1/webhook_endpoints/{id}/test", post(test))
+pub(super) fn router() -> Routes {
+    Routes::new()
+        .get("/v1/webhook_endpoints", list)
+        .post("/v1/webhook_endpoints", create)
+        .get("/v1/webhook_endpoints/{id}", retrieve)
+        .patch("/v1/webhook_endpoints/{id}", update)
+        .delete("/v1/webhook_endpoints/{id}", delete)
+        .post("/v1/webhook_endpoints/{id}/rotate_secret", rotate_secret)
+        .post("/v1/webhook_endpoints/{id}/test", test)
 }
 
 const NAME: &str = "webhook endpoint";

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
-    extract::{Path, RawQuery, State},
-    routing::get,
+    Json,
+    extract::{RawQuery, State},
 };
 use serde_json::value::RawValue;
 
@@ -16,7 +15,9 @@ use crate::{
         Api,
         auth::Merchant,
         error::ApiError,
+        path::Path,
         query::{Query, beside},
+        routes::Routes,
         view::EventList,
     },
     id::EventId,
@@ -24,8 +25,8 @@ use crate::{
     store::EventFilter,
 };
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new().route("/v1/events", get(list)).route("/v1/events/{id}", get(retrieve))
+pub(super) fn router() -> Routes {
+    Routes::new().get("/v1/events", list).get("/v1/events/{id}", retrieve)
 }
 
 const NAME: &str = "event";

@@ -8,11 +8,19 @@ use std::sync::Arc;
 
 use axum::Router;
 
-use super::{Api, health};
+use super::{Api, Route, health, routes::Routes};
+
+/// The public listener.
+pub fn router(api: Arc<Api>) -> Router {
+    health::finish(all(), api)
+}
 
 /// All routes of the public listener.
-pub fn router(api: Arc<Api>) -> Router {
-    let routes =
-        health::routes().merge(endpoints::router()).merge(events::router()).merge(deliveries::router());
-    health::finish(routes, api)
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    all().into_table()
+}
+
+fn all() -> Routes {
+    health::checks().merge(endpoints::router()).merge(events::router()).merge(deliveries::router())
 }
