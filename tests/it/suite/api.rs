@@ -109,36 +109,6 @@ async fn a_merchant_has_so_many_endpoints_and_no_more() {
 }
 
 #[tokio::test]
-async fn another_merchants_or_modes_objects_are_not_found_and_do_not_change() {
-    let app = TestApp::start().await;
-    let endpoint = app.endpoint("https://example.com").await;
-    let event = app.publish(charge()).await;
-    let delivery = app.delivery_of(&event).await;
-    for other in [app.merchant("m_2", false).await, app.merchant("m_1", true).await] {
-        let endpoint_path = format!("{ENDPOINTS}/{}", id(&endpoint));
-        other.get(&endpoint_path).await.expect(404);
-        other.patch(&endpoint_path, json!({ "description": "stolen" })).await.expect(404);
-        other.delete(&endpoint_path).await.expect(404);
-        other.post(&format!("{endpoint_path}/rotate_secret"), "{}").await.expect(404);
-        other.post(&format!("{endpoint_path}/test"), json!({ "type": "charge.failed" })).await.expect(404);
-        other.get(&format!("{endpoint_path}/deliveries")).await.expect(404);
-        other.get(&format!("/v1/events/{}", id(&event))).await.expect(404);
-        other.get(&format!("/v1/events/{}/deliveries", id(&event))).await.expect(404);
-        other.get(&format!("/v1/deliveries/{}", id(&delivery))).await.expect(404);
-        other.post(&format!("/v1/deliveries/{}/retry", id(&delivery)), "{}").await.expect(404);
-        let resend = json!({ "webhook_endpoint": id(&endpoint) });
-        other.post(&format!("/v1/events/{}/resend", id(&event)), resend).await.expect(404);
-        assert_eq!(other.get("/v1/events").await.expect(200)["data"], json!([]));
-        assert_eq!(other.get(ENDPOINTS).await.expect(200)["data"], json!([]));
-    }
-    assert_eq!(
-        app.public.get(&format!("{ENDPOINTS}/{}", id(&endpoint))).await.expect(200)["description"],
-        Value::Null
-    );
-    app.stop().await;
-}
-
-#[tokio::test]
 async fn every_error_comes_in_the_envelope_with_a_request_id() {
     let app = TestApp::start().await;
     let json_type = [("content-type", "application/json")];

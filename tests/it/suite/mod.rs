@@ -9,6 +9,7 @@ mod keys;
 mod limits;
 mod secrets;
 mod store;
+mod tenancy;
 
 use super::Engine;
 use crate::support::engine::Database;

@@ -1,6 +1,6 @@
 //! The engines that the suite runs on, each with fresh databases.
 
-use std::{process::Stdio, sync::Arc};
+use std::{collections::BTreeMap, process::Stdio, sync::Arc};
 
 use k_webhooks::{
     config,
@@ -89,7 +89,7 @@ impl Database {
     }
 
     /// The rows of a query, whose columns must be texts or counts.
-    pub(crate) async fn rows(&self, query: &'static str) -> Vec<Vec<String>> {
+    pub(crate) async fn rows(&self, query: impl sqlx::SqlSafeStr) -> Vec<Vec<String>> {
         macro_rules! rows {
             ($connection:ty) => {{
                 let mut connection = <$connection>::connect(&self.url).await.unwrap();
@@ -107,6 +107,28 @@ impl Database {
             config::Engine::Sqlite => rows!(sqlx::SqliteConnection),
             config::Engine::Postgres => rows!(sqlx::PgConnection),
         }
+    }
+
+    /// All that is kept, by table, each row as a text.
+    pub(crate) async fn dump(&self) -> BTreeMap<String, Vec<String>> {
+        // Of SQLite, where a row is no text by itself, the columns are asked for by name.
+        let tables = match config::Engine::of(&self.url).unwrap() {
+            config::Engine::Sqlite => {
+                "SELECT t.name, (SELECT group_concat('quote(' || c.name || ')', ' || '','' || ') \
+                 FROM pragma_table_info(t.name) c) FROM sqlite_master t \
+                 WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%'"
+            }
+            config::Engine::Postgres => {
+                "SELECT tablename::text, tablename || '::text' FROM pg_tables WHERE schemaname = current_schema()"
+            }
+        };
+        let mut dump = BTreeMap::new();
+        for table in self.rows(tables).await {
+            let rows = format!("SELECT {} FROM {} ORDER BY 1", table[1], table[0]);
+            let rows = self.rows(sqlx::AssertSqlSafe(rows)).await;
+            dump.insert(table[0].clone(), rows.into_iter().flatten().collect());
+        }
+        dump
     }
 
     /// `serve` on this database.

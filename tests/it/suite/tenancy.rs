@@ -1,0 +1,482 @@
+//! Tenancy: a matrix of every route, every kind of caller and every place where a request names an object. Another's object
+//! is answered as one that is nowhere, a key of the wrong kind opens nothing, and no such request changes anything.
+
+use std::collections::BTreeMap;
+
+use k_webhooks::http::{Route, internal, public};
+use serde_json::{Value, json};
+
+use super::TestApp;
+use crate::support::{
+    Answer, Caller, charge, id,
+    receiver::{Act, Receiver},
+};
+
+const BOOTSTRAP_KEY: &str = "bootstrap-key-of-the-matrix";
+
+/// Ids of objects: those of a tenant, or a request's.
+#[derive(Clone, Debug)]
+struct Ids {
+    merchant: &'static str,
+    endpoint: String,
+    event: String,
+    delivery: String,
+    key: String,
+}
+
+/// What a request names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Thing {
+    Endpoint,
+    Event,
+    Delivery,
+    Key,
+}
+
+use Thing::{Delivery, Endpoint, Event, Key};
+
+impl Ids {
+    fn of(&mut self, thing: Thing) -> &mut String {
+        match thing {
+            Endpoint => &mut self.endpoint,
+            Event => &mut self.event,
+            Delivery => &mut self.delivery,
+            Key => &mut self.key,
+        }
+    }
+
+    fn all(&self) -> [&str; 4] {
+        [&self.endpoint, &self.event, &self.delivery, &self.key]
+    }
+
+    /// Ids that are well formed, and nobody's.
+    fn nowhere() -> Self {
+        let text = |prefix| format!("{prefix}_01h455vb4pex5vsknk084sn02q");
+        Self {
+            merchant: "m_0",
+            endpoint: text("we"),
+            event: text("evt"),
+            delivery: text("dlv"),
+            key: text("key"),
+        }
+    }
+}
+
+/// Where a request names something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Path,
+    Body,
+    /// A parameter that need not be there.
+    Query(&'static str),
+}
+
+use Place::{Body, Path};
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audience {
+    Anyone,
+    Merchants,
+    Services,
+}
+
+use Audience::{Anyone, Merchants, Services};
+
+/// A route in the matrix: who may call it, what it names and where, and a body that it accepts.
+struct Entry {
+    audience: Audience,
+    names: Vec<(Thing, Place)>,
+    body: fn(&Ids) -> Value,
+}
+
+fn entry(audience: Audience, names: &[(Thing, Place)], body: fn(&Ids) -> Value) -> Entry {
+    Entry { audience, names: names.to_vec(), body }
+}
+
+/// A list, whose pages lie beside `thing`.
+fn list(audience: Audience, thing: Thing, names: &[(Thing, Place)]) -> Entry {
+    let cursors = ["starting_after", "ending_before"].map(|name| (thing, Place::Query(name)));
+    Entry { audience, names: [names, &cursors].concat(), body: |_| Value::Null }
+}
+
+/// The route's entry. A route without one fails the test.
+fn entry_of(route: &Route) -> Entry {
+    let nothing: fn(&Ids) -> Value = |_| Value::Null;
+    let none = &[];
+    match (route.method.as_str(), route.path) {
+        ("GET", "/healthz" | "/readyz") => entry(Anyone, none, nothing),
+        ("GET", "/v1/webhook_endpoints") => list(Merchants, Endpoint, none),
+        ("POST", "/v1/webhook_endpoints") => {
+            entry(Merchants, none, |_| json!({ "url": "https://example.com" }))
+        }
+        ("GET" | "DELETE", "/v1/webhook_endpoints/{id}") => entry(Merchants, &[(Endpoint, Path)], nothing),
+        ("PATCH", "/v1/webhook_endpoints/{id}") => {
+            entry(Merchants, &[(Endpoint, Path)], |_| json!({ "description": "changed" }))
+        }
+        ("POST", "/v1/webhook_endpoints/{id}/rotate_secret") => {
+            entry(Merchants, &[(Endpoint, Path)], |_| json!({ "expire_previous_in": 0 }))
+        }
+        ("POST", "/v1/webhook_endpoints/{id}/test") => {
+            entry(Merchants, &[(Endpoint, Path)], |_| json!({ "type": "payout.paid" }))
+        }
+        ("GET", "/v1/webhook_endpoints/{id}/deliveries") => list(Merchants, Delivery, &[(Endpoint, Path)]),
+        ("GET", "/v1/events") => list(Merchants, Event, none),
+        ("GET", "/v1/events/{id}") => entry(Merchants, &[(Event, Path)], nothing),
+        ("GET", "/v1/events/{id}/deliveries") => list(Merchants, Delivery, &[(Event, Path)]),
+        ("POST", "/v1/events/{id}/resend") => {
+            let body: fn(&Ids) -> Value = |ids| json!({ "webhook_endpoint": ids.endpoint });
+            entry(Merchants, &[(Event, Path), (Endpoint, Body)], body)
+        }
+        ("GET", "/v1/deliveries/{id}") | ("POST", "/v1/deliveries/{id}/retry") => {
+            entry(Merchants, &[(Delivery, Path)], nothing)
+        }
+        // The merchant of an event is what a publisher says it is.
+        ("POST", "/v1/events") => entry(Services, none, |ids| event_of(ids.merchant, false)),
+        ("POST", "/v1/events/batch") => {
+            entry(Services, none, |ids| json!({ "events": [event_of(ids.merchant, true)] }))
+        }
+        ("GET", "/v1/merchants/{merchant}/api_keys") => list(Services, Key, none),
+        ("DELETE", "/v1/merchants/{merchant}/api_keys/{key}")
+        | ("POST", "/v1/merchants/{merchant}/api_keys/{key}/rotate") => {
+            entry(Services, &[(Key, Path)], nothing)
+        }
+        ("POST", "/v1/merchants/{merchant}/api_keys") | ("GET", "/v1/test_clock") => {
+            entry(Services, none, nothing)
+        }
+        ("POST", "/v1/test_clock/advance") => entry(Services, none, |_| json!({ "by": "1s" })),
+        _ => panic!("{route:?} has no entry in the matrix"),
+    }
+}
+
+fn event_of(merchant: &str, livemode: bool) -> Value {
+    let mut event = charge();
+    (event["merchant_id"], event["livemode"]) = (merchant.into(), livemode.into());
+    event
+}
+
+/// Every route with its entry, what deletes last.
+fn matrix() -> Vec<(Route, Entry)> {
+    let routes = public::routes().into_iter().chain(internal::routes());
+    let mut matrix: Vec<_> = routes.map(|route| (route.clone(), entry_of(&route))).collect();
+    matrix.sort_by_key(|(route, _)| route.method == http::Method::DELETE);
+    matrix
+}
+
+/// Calls the route with these ids; the parameter of the query only where it is the `place` that matters.
+async fn call(caller: &Caller, route: &Route, entry: &Entry, ids: &Ids, place: Place) -> Answer {
+    call_with(route.method.as_str(), caller, route, entry, ids, place).await
+}
+
+async fn call_with(
+    method: &str,
+    caller: &Caller,
+    route: &Route,
+    entry: &Entry,
+    ids: &Ids,
+    place: Place,
+) -> Answer {
+    let mut ids = ids.clone();
+    let mut path = route.path.replace("{merchant}", ids.merchant);
+    for (thing, named) in &entry.names {
+        let id = ids.of(*thing);
+        match named {
+            Path => path = path.replace("{id}", id).replace("{key}", id),
+            Place::Query(name) if *named == place => path = format!("{path}?{name}={id}"),
+            Place::Query(_) | Body => {}
+        }
+    }
+    assert!(!path.contains('{'), "{route:?} names something that its entry does not: {path}");
+    let body = match (entry.body)(&ids) {
+        Value::Null => String::new(),
+        body => body.to_string(),
+    };
+    caller.send(method, &path, &[("content-type", "application/json")], body).await
+}
+
+/// All that an answer tells, but for the id that was asked for and what every answer has of its own.
+fn told(answer: &Answer, id: &str) -> (u16, BTreeMap<String, String>, String) {
+    let own = ["request-id", "date", "content-length"];
+    let headers = answer.headers.iter().filter(|(name, _)| !own.contains(&name.as_str()));
+    let headers = headers.map(|(name, value)| (name.to_string(), format!("{value:?}"))).collect();
+    let request_id = answer.header("request-id").expect("every answer has a request id");
+    (answer.status, headers, answer.text.replace(request_id, "REQUEST").replace(id, "ID"))
+}
+
+/// A tenant of the matrix, with one object of each kind.
+struct Tenant {
+    ids: Ids,
+    secret: Caller,
+    publishable: String,
+}
+
+struct World {
+    app: TestApp,
+    tenants: Vec<Tenant>,
+    /// Keys that open nothing on the public listener, and on the internal one; each with what it is.
+    wrong_public: Vec<(&'static str, String)>,
+    wrong_internal: Vec<(&'static str, String)>,
+    /// The id of an internal service's key.
+    service_key: String,
+    /// The id of a key that has ended, which the upkeep may remove at any time.
+    ended_key: String,
+    _receiver: Receiver,
+}
+
+impl World {
+    /// Two merchants in two modes, and every kind of key; nothing is under way.
+    async fn build() -> Self {
+        let app = TestApp::with(&[("internal.bootstrap_key", BOOTSTRAP_KEY)]).await;
+        let receiver = Receiver::start(Act::status(200)).await;
+        let issue = async |merchant: &str, livemode: bool| {
+            let path = format!("/v1/merchants/{merchant}/api_keys");
+            app.internal.post(&path, json!({ "livemode": livemode })).await.expect(201)
+        };
+        let text = |key: &Value, name: &str| key[name].as_str().unwrap().to_owned();
+        let mut tenants = Vec::new();
+        for (merchant, livemode) in [("m_1", false), ("m_1", true), ("m_2", false), ("m_2", true)] {
+            let key = issue(merchant, livemode).await;
+            let secret = Caller::new(app.public_addr, &text(&key, "secret_key"));
+            let url = json!({ "url": receiver.url() });
+            let endpoint = secret.post("/v1/webhook_endpoints", url).await.expect(201);
+            let event = app.publish(event_of(merchant, livemode)).await;
+            let deliveries = secret.get(&format!("/v1/events/{}/deliveries", id(&event))).await.expect(200);
+            let ids = Ids {
+                merchant,
+                endpoint: id(&endpoint).to_owned(),
+                event: id(&event).to_owned(),
+                delivery: id(&deliveries["data"][0]).to_owned(),
+                key: id(&key).to_owned(),
+            };
+            tenants.push(Tenant { ids, secret, publishable: text(&key, "publishable_key") });
+        }
+        let (revoked, rotated) = (issue("m_1", false).await, issue("m_1", false).await);
+        let path = |key: &Value| format!("/v1/merchants/m_1/api_keys/{}", id(key));
+        app.internal.delete(&path(&revoked)).await.expect(200);
+        app.internal.post(&format!("{}/rotate", path(&rotated)), "").await.expect(201);
+        let issuer = app.foundation.key_issuer();
+        let (service, ended) =
+            (issuer.issue_service_key("s").await.unwrap(), issuer.issue_service_key("ended").await.unwrap());
+        assert!(app.foundation.store.revoke_api_key(None, ended.key.id).await.unwrap());
+        let exposed =
+            |key: &k_webhooks::keys::IssuedKey| secrecy::ExposeSecret::expose_secret(&key.secret).to_owned();
+        receiver.until(4).await;
+        // What was delivered is recorded then, and the rotated key has ended.
+        app.advance("25h").await;
+        let anywhere = [
+            ("publishable", tenants[0].publishable.clone()),
+            ("revoked", text(&revoked, "secret_key")),
+            ("rotated out", text(&rotated, "secret_key")),
+            ("none", String::new()),
+        ];
+        let secret = text(&issue("m_1", false).await, "secret_key");
+        let wrong_public = [("service", exposed(&service)), ("bootstrap", BOOTSTRAP_KEY.to_owned())];
+        let wrong_internal = [("secret", secret), ("revoked service", exposed(&ended))];
+        Self {
+            tenants,
+            wrong_public: wrong_public.into_iter().chain(anywhere.clone()).collect(),
+            wrong_internal: wrong_internal.into_iter().chain(anywhere).collect(),
+            service_key: service.key.id.to_string(),
+            ended_key: id(&rotated).to_owned(),
+            _receiver: receiver,
+            app,
+        }
+    }
+
+    /// All that is kept, but for what the upkeep changes by itself.
+    async fn dump(&self) -> BTreeMap<String, Vec<String>> {
+        let mut dump = self.app.database.dump().await;
+        dump.remove("upkeep_turns").expect("there is such a table");
+        let keys = dump.get_mut("api_keys").expect("there is such a table");
+        keys.retain(|row| !row.contains(&self.ended_key));
+        assert!(["events", "deliveries", "attempts"].iter().all(|table| dump[*table].len() == 4), "{dump:?}");
+        dump
+    }
+
+    /// Who may call a route for a tenant.
+    fn callers(&self, audience: Audience, tenant: &Tenant) -> Vec<Caller> {
+        match audience {
+            Anyone => vec![Caller::new(self.app.public_addr, ""), Caller::new(self.app.internal_addr, "")],
+            Merchants => vec![tenant.secret.clone()],
+            Services => {
+                vec![self.app.internal.clone(), Caller::new(self.app.internal_addr, BOOTSTRAP_KEY)]
+            }
+        }
+    }
+
+    /// Ids of this kind that are not for the tenant's callers.
+    fn foreign(&self, tenant: &Tenant, thing: Thing) -> Vec<String> {
+        let own = |other: &&Tenant| match thing {
+            // A merchant's keys of both modes are managed together.
+            Key => other.ids.merchant == tenant.ids.merchant,
+            _ => other.ids.event == tenant.ids.event,
+        };
+        let others = self.tenants.iter().filter(|other| !own(other));
+        let mut ids: Vec<_> = others.map(|other| other.ids.clone().of(thing).clone()).collect();
+        if thing == Key {
+            ids.push(self.service_key.clone());
+        }
+        ids
+    }
+}
+
+#[tokio::test]
+async fn anothers_object_is_never_found_and_never_changes_whatever_the_route_the_key_and_the_place() {
+    let world = World::build().await;
+    let before = world.dump().await;
+    let mut asked = 0;
+    for (route, entry) in &matrix() {
+        for tenant in &world.tenants {
+            let callers = world.callers(entry.audience, tenant);
+            let named = entry.names.iter().flat_map(|name| callers.iter().map(move |caller| (name, caller)));
+            for ((thing, place), caller) in named {
+                let mut ids = tenant.ids.clone();
+                ids.of(*thing).clone_from(Ids::nowhere().of(*thing));
+                let nowhere = ids.of(*thing).clone();
+                let nowhere = told(&call(caller, route, entry, &ids, *place).await, &nowhere);
+                assert_eq!(nowhere.0, 404, "{route:?} {thing:?} {place:?}: {nowhere:?}");
+                for foreign in world.foreign(tenant, *thing) {
+                    ids.of(*thing).clone_from(&foreign);
+                    let answer = told(&call(caller, route, entry, &ids, *place).await, &foreign);
+                    assert_eq!(answer, nowhere, "{route:?} {thing:?} {place:?} of another");
+                    if route.method == http::Method::GET {
+                        let head = call_with("HEAD", caller, route, entry, &ids, *place).await;
+                        assert_eq!((head.status, head.text.as_str()), (404, ""), "{route:?}");
+                    }
+                    asked += 1;
+                }
+            }
+        }
+    }
+    assert!(asked > 200, "{asked}");
+    assert_eq!(world.dump().await, before);
+    world.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_of_the_wrong_kind_opens_no_route_and_learns_nothing() {
+    let world = World::build().await;
+    let before = world.dump().await;
+    for (route, entry) in &matrix() {
+        let (address, wrong) = match entry.audience {
+            Anyone => continue,
+            Merchants => (world.app.public_addr, &world.wrong_public),
+            Services => (world.app.internal_addr, &world.wrong_internal),
+        };
+        let places: Vec<Place> = entry.names.iter().map(|(_, place)| *place).chain([Path]).collect();
+        for (kind, key) in wrong {
+            let caller = Caller::new(address, key);
+            let mut answers = Vec::new();
+            for place in &places {
+                for ids in [&world.tenants[0].ids, &Ids::nowhere()] {
+                    let answer = told(&call(&caller, route, entry, ids, *place).await, "?");
+                    assert_eq!(answer.0, 401, "{route:?} with a key that is {kind}: {answer:?}");
+                    answers.push(answer);
+                }
+            }
+            answers.dedup();
+            assert_eq!(answers.len(), 1, "{route:?} tells a key that is {kind} what there is: {answers:?}");
+        }
+    }
+    assert_eq!(world.dump().await, before);
+    world.app.stop().await;
+}
+
+/// Without it, a matrix of requests that nobody can make would pass.
+#[tokio::test]
+async fn the_same_requests_work_for_their_owners_and_show_nothing_of_others() {
+    let world = World::build().await;
+    for (route, entry) in &matrix() {
+        for tenant in &world.tenants {
+            let caller = world.callers(entry.audience, tenant).remove(0);
+            let mut places: Vec<_> = entry.names.iter().map(|(_, place)| *place).collect();
+            places.retain(|place| matches!(place, Place::Query(_)));
+            places.push(Path);
+            for place in places {
+                let answer = call(&caller, route, entry, &tenant.ids, place).await;
+                assert!((200..300).contains(&answer.status), "{route:?} {place:?}: {answer:?}");
+                let others =
+                    [Endpoint, Event, Delivery, Key].map(|thing| world.foreign(tenant, thing)).concat();
+                assert!(!others.iter().any(|other| answer.text.contains(other)), "{route:?}: {answer:?}");
+                let listed = entry.names.iter().any(|(_, place)| matches!(place, Place::Query(_)));
+                if listed && place == Path {
+                    assert!(tenant.ids.all().iter().any(|own| answer.text.contains(own)), "{answer:?}");
+                }
+            }
+        }
+    }
+    world.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_text_is_refused_in_the_envelope_on_every_route() {
+    let world = World::build().await;
+    let tenant = &world.tenants[0];
+    for (route, entry) in matrix().iter().filter(|(route, _)| route.path.contains('{')) {
+        let caller = world.callers(entry.audience, tenant).remove(0);
+        let path: Vec<_> =
+            route.path.split('/').map(|part| if part.starts_with('{') { "%ff" } else { part }).collect();
+        let answer = caller.send(route.method.as_str(), &path.join("/"), &[], "").await;
+        let body = answer.expect(400);
+        assert_eq!(body["error"]["type"], "invalid_request_error", "{route:?}: {body}");
+        assert_eq!(body["error"]["request_id"].as_str(), answer.header("request-id"));
+        let public = entry.audience == Merchants;
+        let address = if public { world.app.public_addr } else { world.app.internal_addr };
+        let stranger = Caller::new(address, "");
+        stranger.send(route.method.as_str(), &path.join("/"), &[], "").await.expect(401);
+    }
+    world.app.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_lies_beside_what_is_of_its_list_and_may_have_been_deleted() {
+    let app = TestApp::start().await;
+    let endpoints = [app.endpoint("https://a.example").await, app.endpoint("https://b.example").await];
+    let (first, second) = (app.publish(charge()).await, app.publish(charge()).await);
+    let deliveries = async |event: &Value| {
+        app.public.get(&format!("/v1/events/{}/deliveries", id(event))).await.expect(200)["data"].clone()
+    };
+    let (of_first, of_second) = (deliveries(&first).await, deliveries(&second).await);
+    let path = format!("/v1/events/{}/deliveries?starting_after=", id(&first));
+    app.public.get(&format!("{path}{}", id(&of_first[0]))).await.expect(200);
+    let answer = app.public.get(&format!("{path}{}", id(&of_second[0]))).await.expect(404);
+    assert_eq!(answer["error"]["message"], format!("No such delivery: {}", id(&of_second[0])));
+    // Neither is what has another endpoint, though the event is the same.
+    let endpoint = of_first[0]["webhook_endpoint"].as_str().unwrap();
+    let path = format!("/v1/webhook_endpoints/{endpoint}/deliveries?ending_before=");
+    app.public.get(&format!("{path}{}", id(&of_first[0]))).await.expect(200);
+    app.public.get(&format!("{path}{}", id(&of_first[1]))).await.expect(404);
+    // What does not pass the filter is of the list all the same.
+    let path = format!("/v1/events?type=payout.paid&starting_after={}", id(&second));
+    assert_eq!(app.public.get(&path).await.expect(200)["data"], json!([]));
+
+    app.public.delete(&format!("/v1/webhook_endpoints/{}", id(&endpoints[1]))).await.expect(200);
+    let path = format!("/v1/webhook_endpoints?starting_after={}", id(&endpoints[1]));
+    let page = app.public.get(&path).await.expect(200);
+    assert_eq!((page["data"].as_array().unwrap().len(), id(&page["data"][0])), (1, id(&endpoints[0])));
+    app.merchant("m_2", false).await.get(&path).await.expect(404);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_delivery_is_made_only_of_an_event_and_to_an_endpoint_of_the_same_tenant() {
+    use k_webhooks::{merchant, store::NewDelivery};
+
+    let world = World::build().await;
+    let before = world.dump().await;
+    let tenant_of = |index: usize| merchant::Tenant {
+        merchant_id: world.tenants[index].ids.merchant.parse().unwrap(),
+        livemode: index % 2 == 1,
+    };
+    for (tenant, event, endpoint) in [(0, 1, 0), (0, 0, 1), (0, 2, 0), (0, 0, 2), (0, 1, 1), (0, 2, 2)] {
+        let new = NewDelivery {
+            tenant: tenant_of(tenant),
+            event_id: world.tenants[event].ids.event.parse().unwrap(),
+            endpoint_id: world.tenants[endpoint].ids.endpoint.parse().unwrap(),
+        };
+        let made = world.app.foundation.store.insert_delivery(&new, world.app.foundation.clock.now()).await;
+        assert!(made.unwrap().is_none(), "{tenant} {event} {endpoint}");
+    }
+    assert_eq!(world.dump().await, before);
+    world.app.stop().await;
+}
