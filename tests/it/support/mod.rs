@@ -151,6 +151,7 @@ pub(crate) fn config(database: &Database, settings: &[(&str, &str)]) -> Config {
         ("test_clock.enabled".to_owned(), "true".to_owned()),
         ("retry.jitter".to_owned(), "0.0".to_owned()),
         ("limits.requests_per_second".to_owned(), "10000".to_owned()),
+        ("limits.failed_authentications_per_minute".to_owned(), "100000".to_owned()),
         ("delivery.timeout".to_owned(), "500ms".to_owned()),
         ("delivery.connect_timeout".to_owned(), "500ms".to_owned()),
     ];
