@@ -39,6 +39,9 @@ pub(super) fn router() -> Routes {
 
 const NAME: &str = "delivery";
 
+/// A delivery is shown with all its attempts, so there is an end to what can be asked for.
+const ATTEMPTS_MAX: u32 = 1000;
+
 async fn find(api: &Api, tenant: &Tenant, id: &str) -> Result<Delivery, ApiError> {
     let no_such = || ApiError::no_such(NAME, id);
     let parsed: DeliveryId = id.parse().map_err(|_| no_such())?;
@@ -105,6 +108,11 @@ async fn retry(
     Fields::parse(&bytes)?.finish(Some(()))?;
     let endpoint = delivery.endpoint_id.to_string();
     endpoints::find_enabled(&api, &tenant, &endpoint).await.map_err(ApiError::into_bad_request)?;
+    if delivery.attempt_count >= ATTEMPTS_MAX {
+        return Err(ApiError::bad_request(format!(
+            "The delivery {id} has been attempted {ATTEMPTS_MAX} times, which is the limit; resend its event instead."
+        )));
+    }
     let retried =
         api.foundation.store.retry_delivery(&tenant, delivery.id, api.foundation.clock.now()).await?;
     api.dispatcher.made_due();

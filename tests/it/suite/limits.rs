@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::TestApp;
-use crate::support::Caller;
+use crate::support::{
+    Caller, charge,
+    receiver::{Act, Receiver},
+};
 
 const ENDPOINTS: &str = "/v1/webhook_endpoints";
 
@@ -96,5 +99,20 @@ async fn who_guesses_keys_is_held_off_and_who_has_one_is_not() {
     assert_eq!(held_off.expect(429)["error"]["type"], "rate_limit_error");
     assert!(held_off.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
     app.public.get(ENDPOINTS).await.expect(200);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_delivery_cannot_be_retried_without_end() {
+    let app = TestApp::start().await;
+    let receiver = Receiver::start(Act::status(500)).await;
+    app.endpoint(&receiver.url()).await;
+    let event = app.publish(charge()).await;
+    app.advance("1s").await;
+    app.database.execute("UPDATE deliveries SET attempt_count = 1000").await;
+    let delivery = app.delivery_of(&event).await;
+    let path = format!("/v1/deliveries/{}/retry", delivery["id"].as_str().unwrap());
+    let refused = app.public.post(&path, "").await.expect(400);
+    assert!(refused["error"]["message"].as_str().unwrap().contains("1000 times"), "{refused}");
     app.stop().await;
 }
