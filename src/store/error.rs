@@ -72,10 +72,9 @@ enum Meaning {
     Lasting,
 }
 
-/// The primary result codes that pass: busy, locked, no memory, read-only, I/O error, corrupt page read, full,
-/// cannot open. <https://www.sqlite.org/rescode.html>
+/// The primary result codes that pass: busy, locked, no memory, read-only, interrupted, I/O error, full, cannot open. <https://www.sqlite.org/rescode.html>
 fn sqlite_code(code: &str) -> Meaning {
-    const PASSING: [i64; 7] = [5, 6, 7, 8, 10, 13, 14];
+    const PASSING: [i64; 8] = [5, 6, 7, 8, 9, 10, 13, 14];
     if code.parse::<i64>().is_ok_and(|code| PASSING.contains(&(code & 0xff))) {
         Meaning::Passing
     } else {

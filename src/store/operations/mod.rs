@@ -85,7 +85,7 @@ impl Engine {
     {
         let bounds = Bounds::of(page);
         let rows = || async {
-            let mut connection = self.read().await?;
+            let mut connection = self.read_long().await?;
             if let Some(id) = page.cursor()
                 && cursor(id.to_string()).fetch_optional(&mut *connection).await?.is_none()
             {

@@ -82,6 +82,11 @@ impl PostgresStore {
         self.write_once().await
     }
 
+    /// A connection for a read that may have to look at all that a tenant has: the server ends it where it takes too long.
+    async fn read_long(&self) -> Result<Session> {
+        self.read().await
+    }
+
     /// Begins a write. Dropped before its commit, it is rolled back.
     async fn write(&self) -> Result<Session> {
         self.session().await?.begin(&self.begin).await

@@ -38,6 +38,7 @@ const ROW_BUFFER: usize = 8192;
 
 /// Reads are short and two cores serve them; more connections only hold more memory.
 const READERS: u32 = 4;
+const LONG_READERS: u32 = 2;
 
 impl SqliteStore {
     /// Opens (or makes) the file that `url` names, such as `sqlite://data/k-webhooks.db`, and brings its tables up to
@@ -71,14 +72,25 @@ impl SqliteStore {
         migrator.set_ignore_missing(true);
         let migrated = migrator.run(&mut writer).await;
         migrated.map_err(|error| StoreError::Setup(format!("cannot migrate {}: {error}", path.display())))?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .connect_with(options.read_only(true))
-            .await
-            .map_err(cannot_open)?;
-        Ok(Self { writer: Writer::new(writer), readers, ids, path, worker_lock: Mutex::new(None) })
+        let reading = options.read_only(true);
+        let pool = async |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .test_before_acquire(false)
+                .connect_with(reading.clone())
+                .await
+                .map_err(cannot_open)
+        };
+        let (readers, long_readers) = (pool(READERS).await?, pool(LONG_READERS).await?);
+        Ok(Self {
+            writer: Writer::new(writer),
+            readers,
+            long_readers,
+            ids,
+            path,
+            worker_lock: Mutex::new(None),
+        })
     }
 
     /// The file that `url` names.

@@ -9,9 +9,14 @@ mod connect;
 mod operations;
 mod writer;
 
-use std::{fs::File, path::PathBuf, sync::Arc};
+use std::{
+    fs::File,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use sqlx::{Sqlite, SqlitePool, pool::PoolConnection};
+use sqlx::{Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 use tokio::sync::Mutex;
 
 use super::{Listen, News, Result};
@@ -24,11 +29,26 @@ type Engine = SqliteStore;
 const RELEASE_ALL: &str = "UPDATE deliveries SET lease_token = NULL, claimable_at = next_attempt_at \
      WHERE status = 'pending' AND lease_token IS NOT NULL AND claimable_at >= 0";
 
+/// How long a read may take that looks at all that a tenant has.
+const LONG_READ_MAX: Duration = Duration::from_secs(5);
+
+/// After how many steps of SQLite's machine the time is looked at: some tenths of a millisecond.
+const STEPS_PER_LOOK: i32 = 10_000;
+
+/// Has what this connection reads end with an error from then on: a client that has gone away does not stop a statement.
+async fn end_reads_at(connection: &mut SqliteConnection, end: Instant) -> Result<()> {
+    let mut handle = connection.lock_handle().await?;
+    handle.set_progress_handler(STEPS_PER_LOOK, move || Instant::now() < end);
+    Ok(())
+}
+
 /// The store on a SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
     writer: Writer,
     readers: SqlitePool,
+    /// For what may take long, so that looking up keys and endpoints never waits behind it.
+    long_readers: SqlitePool,
     ids: Arc<IdSource>,
     path: PathBuf,
     worker_lock: Mutex<Option<File>>,
@@ -47,6 +67,13 @@ impl SqliteStore {
         Ok(self.readers.acquire().await?)
     }
 
+    /// A connection for a read that may have to look at all that a tenant has. It is ended where it takes too long.
+    async fn read_long(&self) -> Result<PoolConnection<Sqlite>> {
+        let mut connection = self.long_readers.acquire().await?;
+        end_reads_at(&mut connection, Instant::now() + LONG_READ_MAX).await?;
+        Ok(connection)
+    }
+
     /// Begins a write. Dropped before its commit, it is rolled back.
     async fn write(&self) -> Result<Write> {
         self.writer.begin().await
@@ -59,6 +86,7 @@ impl SqliteStore {
 
     async fn close(&self) {
         self.readers.close().await;
+        self.long_readers.close().await;
         self.writer.close().await;
     }
 
@@ -80,5 +108,25 @@ impl SqliteStore {
     #[expect(clippy::unused_async, reason = "the other engine asks its server")]
     async fn listen(&self) -> Result<Option<Box<dyn Listen>>> {
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Connection as _;
+
+    use super::*;
+    use crate::store::StoreError;
+
+    #[tokio::test]
+    async fn a_read_that_takes_too_long_is_ended_and_the_connection_serves_on() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        end_reads_at(&mut connection, Instant::now() + Duration::from_millis(20)).await.unwrap();
+        let endless =
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+        let error = StoreError::from(sqlx::query(endless).execute(&mut connection).await.unwrap_err());
+        assert!(error.passes(), "{error}");
+        end_reads_at(&mut connection, Instant::now() + Duration::from_secs(60)).await.unwrap();
+        sqlx::query("SELECT 1").execute(&mut connection).await.unwrap();
     }
 }
