@@ -19,7 +19,6 @@ use crate::{
     clock::Clock,
     config::{Config, Engine, Mode},
     dispatcher::{Dispatcher, Limits, Recorder},
-    endpoint_url::UrlRules,
     entropy::Entropy,
     http::{self, Api, Serving},
     id::IdSource,
@@ -30,7 +29,7 @@ use crate::{
     schedule::Schedule,
     store::{News, PostgresOptions, PostgresStore, SqliteStore, Store},
     test_clock::TestClock,
-    transport::{AddressPolicy, HyperTransport, Resolve, SystemResolver, TransportSettings},
+    transport::{AddressPolicy, CallRules, HyperTransport, Resolve, SystemResolver, TransportSettings},
     vault::Vault,
 };
 
@@ -137,8 +136,11 @@ impl App {
         }
         let foundation = Foundation::open(&config).await?;
         let Foundation { store, clock, ids, vault, .. } = foundation.clone();
-        let addresses = AddressPolicy::new(config.allowed_networks());
-        let transport = HyperTransport::new(transport_settings(&config, addresses.clone()), resolver)?;
+        // First, so that the transport knows where it must not call.
+        let public = bind("server.listen", config.server.listen).await?;
+        let internal = bind("internal.listen", config.internal.listen).await?;
+        let rules = Arc::new(call_rules(&config, vec![public.local_addr()?, internal.local_addr()?]));
+        let transport = HyperTransport::new(transport_settings(&config, Arc::clone(&rules)), resolver)?;
         let retry = &config.retry;
         let attempter = Attempter::new(
             Arc::new(transport),
@@ -175,19 +177,16 @@ impl App {
             .test_clock
             .enabled
             .then(|| TestClock::new(clock, Arc::clone(&store), dispatcher.clone(), Arc::clone(&maintenance)));
-        let public = bind("server.listen", config.server.listen).await?;
-        let internal = bind("internal.listen", config.internal.listen).await?;
         let servings = servings(&config)?;
         let config = Arc::new(config);
         let draining = CancellationToken::new();
-        let url_rules = UrlRules { allow_http: config.http_allowed(), addresses };
         let api = Arc::new(Api::new(
             foundation.clone(),
             Arc::clone(&config),
             ingest,
             dispatcher.clone(),
             test_clock,
-            url_rules,
+            rules,
             draining.clone(),
         ));
         Ok(Self {
@@ -383,12 +382,24 @@ fn tls(
     http::tls::acceptor(certificate, private_key).map(Some).context(key)
 }
 
-fn transport_settings(config: &Config, addresses: AddressPolicy) -> TransportSettings {
+/// What endpoints may be, and what attempts may call. `own` is where this process listens.
+fn call_rules(config: &Config, own: Vec<SocketAddr>) -> CallRules {
+    let security = &config.security;
+    CallRules {
+        allow_http: config.http_allowed(),
+        allow_short_names: config.mode == Mode::Development,
+        addresses: AddressPolicy::new(config.allowed_networks()).translating(security.nat64_prefixes.clone()),
+        ports: security.ports.clone(),
+        own,
+    }
+}
+
+fn transport_settings(config: &Config, rules: Arc<CallRules>) -> TransportSettings {
     TransportSettings {
         timeout: config.delivery.timeout,
         connect_timeout: config.delivery.connect_timeout,
         response_body_max: config.delivery.response_body_max,
-        addresses,
+        rules,
         idle_connections_per_host: config.delivery.max_in_flight_per_endpoint,
         extra_root_certificates: config.security.extra_root_certificates.clone(),
     }

@@ -11,11 +11,15 @@ mod tests;
 
 use std::{net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use crate::{ingest::IDEMPOTENCY_RETENTION, vault::Vault};
+use crate::{
+    ingest::IDEMPOTENCY_RETENTION,
+    transport::{NAT64_PREFIX_LENGTHS, PortRange},
+    vault::Vault,
+};
 
 /// The file as it stands in the repository: every option at its default.
 pub const DEFAULTS: &str = include_str!("../config.toml");
@@ -108,6 +112,8 @@ pub struct Security {
     pub encryption_key: SecretString,
     pub allow_http: bool,
     pub allow_networks: Vec<IpNet>,
+    pub ports: Vec<PortRange>,
+    pub nat64_prefixes: Vec<Ipv6Net>,
     #[serde(deserialize_with = "path")]
     pub extra_root_certificates: Option<PathBuf>,
 }
@@ -332,6 +338,18 @@ impl Config {
             (
                 production && self.security.allow_http,
                 "security.allow_http: production delivers over https only",
+            ),
+            (
+                production && self.security.allow_networks.iter().any(|network| network.prefix_len() == 0),
+                "security.allow_networks: production does not allow every address; name the networks",
+            ),
+            (self.security.ports.is_empty(), "security.ports: must have at least one port"),
+            (
+                self.security
+                    .nat64_prefixes
+                    .iter()
+                    .any(|prefix| !NAT64_PREFIX_LENGTHS.contains(&prefix.prefix_len())),
+                "security.nat64_prefixes: every prefix must have a length of 32, 40, 48, 56, 64 or 96",
             ),
             (
                 tracing_subscriber::EnvFilter::try_new(&self.log.filter).is_err(),

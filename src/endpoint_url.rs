@@ -1,24 +1,15 @@
 //! An address that a merchant registers: parsed and judged once, at the edge.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::SocketAddr};
 
 use http::Uri;
 use rustls::pki_types::DnsName;
 use url::{Host, Url};
 
-use crate::transport::{AddressPolicy, Forbidden};
+use crate::transport::{CallRules, Forbidden};
 
 /// The longest address, in characters.
 pub const URL_CHARS_MAX: usize = 2048;
-
-/// What may be registered.
-#[derive(Clone, Debug)]
-pub struct UrlRules {
-    /// Whether http is accepted besides https.
-    pub allow_http: bool,
-    /// Which IP addresses may stand in an address.
-    pub addresses: AddressPolicy,
-}
 
 /// An address that can be called.
 #[derive(Clone, Debug)]
@@ -29,7 +20,7 @@ pub struct EndpointUrl {
 
 impl EndpointUrl {
     /// Judges an address as a merchant gives it. The error completes the sentence "the url …".
-    pub fn parse(text: &str, rules: &UrlRules) -> Result<Self, String> {
+    pub fn parse(text: &str, rules: &CallRules) -> Result<Self, String> {
         if text.chars().count() > URL_CHARS_MAX {
             return Err("must be at most 2,048 characters".to_owned());
         }
@@ -41,12 +32,7 @@ impl EndpointUrl {
             url::ParseError::EmptyHost => "must have a host".to_owned(),
             error => format!("must be a URL: {error}"),
         })?;
-        match url.scheme() {
-            "https" => {}
-            "http" if rules.allow_http => {}
-            _ if rules.allow_http => return Err("must be https or http".to_owned()),
-            _ => return Err("must be https".to_owned()),
-        }
+        rules.check_scheme(url.scheme())?;
         // The parser drops user info that is empty, so the text itself is looked at.
         if authority(text).contains('@') {
             return Err("must not contain user info".to_owned());
@@ -54,15 +40,16 @@ impl EndpointUrl {
         if url.fragment().is_some() {
             return Err("must not contain a fragment".to_owned());
         }
-        if url.port() == Some(0) {
-            return Err("must not have port 0".to_owned());
-        }
+        let port = url.port_or_known_default().unwrap_or_default();
         match url.host() {
             None => return Err("must have a host".to_owned()),
-            Some(Host::Ipv4(address)) => check(address.into(), rules)?,
-            Some(Host::Ipv6(address)) => check(address.into(), rules)?,
-            Some(Host::Domain(name)) => check_name(name, rules)?,
+            Some(Host::Ipv4(address)) => check((address, port).into(), rules)?,
+            Some(Host::Ipv6(address)) => check((address, port).into(), rules)?,
+            Some(Host::Domain(name)) => check_name(name, port, rules)?,
         }
+        rules
+            .check_port(port)
+            .map_err(|allowed| format!("must not use port {port}; those that are called: {allowed}"))?;
         Self::callable(text, &url)
     }
 
@@ -99,11 +86,17 @@ impl fmt::Display for EndpointUrl {
     }
 }
 
-fn check(address: IpAddr, rules: &UrlRules) -> Result<(), String> {
+fn check(address: SocketAddr, rules: &CallRules) -> Result<(), String> {
     rules
-        .addresses
-        .check(address)
+        .check_address(address)
         .map_err(|Forbidden { address, reason }| format!("must not point to {address}, which is {reason}"))
+}
+
+fn check_name(name: &str, port: u16, rules: &CallRules) -> Result<(), String> {
+    if DnsName::try_from(name.trim_end_matches('.')).is_err() {
+        return Err("must have a host that is a name of the DNS".to_owned());
+    }
+    rules.check_name(name, port).map_err(|what| format!("must not point to {name}, which is {what}"))
 }
 
 /// What stands between the scheme and the path.
@@ -112,36 +105,29 @@ fn authority(text: &str) -> &str {
     rest.split(['/', '\\', '?', '#']).next().unwrap_or_default()
 }
 
-/// Refuses names that are local wherever they are asked for (RFC 6761, RFC 6762, RFC 8375, and what clouds use). A name
-/// that resolves to a forbidden address is refused when it is called.
-fn check_name(name: &str, rules: &UrlRules) -> Result<(), String> {
-    const LOCAL: [&str; 5] = ["local", "localdomain", "internal", "home.arpa", "onion"];
-    let name = name.trim_end_matches('.').to_ascii_lowercase();
-    let is_in =
-        |domain: &str| name == domain || name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
-    if DnsName::try_from(name.as_str()).is_err() {
-        return Err("must have a host that is a name of the DNS".to_owned());
-    }
-    if is_in("localhost") {
-        let loopback = rules.addresses.check(IpAddr::from([127, 0, 0, 1]));
-        return loopback.map_err(|_| format!("must not point to {name}, which is this machine"));
-    }
-    match LOCAL.into_iter().find(|domain| is_in(domain)) {
-        Some(domain) => Err(format!("must not point to a name under .{domain}, which is not public")),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::AddressPolicy;
 
-    fn strict() -> UrlRules {
-        UrlRules { allow_http: false, addresses: AddressPolicy::new(Vec::new()) }
+    fn strict() -> CallRules {
+        CallRules {
+            allow_http: false,
+            allow_short_names: false,
+            addresses: AddressPolicy::new(Vec::new()),
+            ports: ["80", "443", "1024-65535"].map(|range| range.parse().unwrap()).to_vec(),
+            own: Vec::new(),
+        }
     }
 
-    fn development() -> UrlRules {
-        UrlRules { allow_http: true, addresses: AddressPolicy::new(vec!["127.0.0.0/8".parse().unwrap()]) }
+    fn development() -> CallRules {
+        CallRules {
+            allow_http: true,
+            allow_short_names: true,
+            addresses: AddressPolicy::new(vec!["127.0.0.0/8".parse().unwrap()]),
+            own: vec!["127.0.0.1:8081".parse().unwrap()],
+            ..strict()
+        }
     }
 
     #[test]
@@ -154,7 +140,7 @@ mod tests {
             "https://8.8.8.8/hooks",
             "https://[2606:4700::1111]/hooks",
             "https://notlocalhost.example/",
-            "https://mylocal/",
+            "https://mylocal.example/",
             "https://internal.example/",
             "https://my_receiver.example.com/",
             "https://example.com./hooks",
@@ -193,7 +179,7 @@ mod tests {
             ("//example.com/", "must be a URL"),
             ("https://example.com:99999/", "must be a URL"),
             ("https://example.com/#", "fragment"),
-            ("https://example.com:00/", "port 0"),
+            ("https://example.com:00/", "must not use port 0"),
             ("https://example.com/a\u{a0}b", "white space"),
             ("https://example.com/\u{7f}", "control characters"),
             (" https://example.com/", "white space"),
@@ -201,7 +187,7 @@ mod tests {
             ("https://user:secret@example.com/", "user info"),
             ("https://:secret@example.com/", "user info"),
             ("https://example.com/#part", "fragment"),
-            ("https://example.com:0/", "port 0"),
+            ("https://example.com:0/", "must not use port 0"),
             ("https://exa mple.com/", "white space"),
             ("https://example.com/\n", "white space"),
             ("https://127.0.0.1/", "a loopback address"),
@@ -244,11 +230,22 @@ mod tests {
 
     #[test]
     fn development_may_call_this_machine_over_http_and_nothing_else_that_is_private() {
-        for good in ["http://127.0.0.1:3000/hooks", "http://localhost:3000/hooks", "https://example.com/"] {
+        for good in [
+            "http://127.0.0.1:3000/hooks",
+            "http://localhost:3000/hooks",
+            "http://receiver:3000/hooks",
+            "https://example.com/",
+        ] {
             assert!(EndpointUrl::parse(good, &development()).is_ok(), "{good}");
         }
         for bad in ["http://10.0.0.5/", "http://192.168.0.1/", "gopher://example.com/"] {
             assert!(EndpointUrl::parse(bad, &development()).is_err(), "{bad}");
+        }
+        for own in
+            ["http://127.0.0.1:8081/v1/events", "http://localhost:8081/", "http://[::ffff:7f00:1]:8081/"]
+        {
+            let error = EndpointUrl::parse(own, &development()).unwrap_err();
+            assert!(error.contains("the service itself"), "{own}: {error}");
         }
     }
 }

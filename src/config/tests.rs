@@ -101,6 +101,15 @@ fn every_error_is_one_line_that_names_the_key_and_the_nearest_valid_one() {
         ("[database]\nmax_connections = 1", "database.max_connections: must be at least 2"),
         ("[database]\nstatement_timeout = \"1ms\"", "database.statement_timeout: must be from 100ms to 10m"),
         ("mode = \"production\"", "security.encryption_key: production needs one"),
+        (
+            "[security]\nports = [\"443-80\"]",
+            "security.ports[0]: \"443-80\" is not a port or a range of ports, such as 443 or 1024-65535",
+        ),
+        ("[security]\nports = []", "security.ports: must have at least one port"),
+        (
+            "[security]\nnat64_prefixes = [\"2a00::/33\"]",
+            "security.nat64_prefixes: every prefix must have a length of 32, 40, 48, 56, 64 or 96",
+        ),
         ("[security]\nencryption_key = \"short\"", "security.encryption_key: must be the base64 of 32 bytes"),
     ] {
         assert_eq!(load(file, &[], &[]).unwrap_err(), message);
@@ -120,4 +129,11 @@ fn production_refuses_what_is_not_safe() {
     assert_eq!(error, "security.allow_http: production delivers over https only");
     let error = load(&format!("{base}[test_clock]\nenabled = true"), &[], &[]).unwrap_err();
     assert_eq!(error, "test_clock.enabled: production runs on the system's clock");
+    for network in ["0.0.0.0/0", "::/0"] {
+        let error = load(&format!("{base}allow_networks = [\"{network}\"]"), &[], &[]).unwrap_err();
+        assert_eq!(
+            error,
+            "security.allow_networks: production does not allow every address; name the networks"
+        );
+    }
 }

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::Foundation, config::Config, dispatcher::Dispatcher, endpoint_url::UrlRules, ingest::Ingest,
-    test_clock::TestClock,
+    app::Foundation, config::Config, dispatcher::Dispatcher, ingest::Ingest, test_clock::TestClock,
+    transport::CallRules,
 };
 pub use connection::Deadlines;
 pub use error::ApiError;
@@ -39,7 +39,7 @@ pub struct Api {
     ingest: Ingest,
     dispatcher: Dispatcher,
     test_clock: Option<TestClock>,
-    url_rules: UrlRules,
+    url_rules: Arc<CallRules>,
     rate_limiter: RateLimiter,
     readiness: health::Readiness,
     draining: CancellationToken,
@@ -54,7 +54,7 @@ impl Api {
         ingest: Ingest,
         dispatcher: Dispatcher,
         test_clock: Option<TestClock>,
-        url_rules: UrlRules,
+        url_rules: Arc<CallRules>,
         draining: CancellationToken,
     ) -> Self {
         let rate_limiter = RateLimiter::new(

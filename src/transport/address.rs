@@ -5,17 +5,22 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::LazyLock,
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
-/// What may be called.
+/// Which addresses may be called.
 #[derive(Clone, Debug)]
 pub struct AddressPolicy {
     allow: Vec<IpNet>,
+    nat64: Vec<Ipv6Net>,
 }
+
+/// Answers whoever asks from the machine with its credentials, so no network that is allowed opens it: only the very
+/// address does.
+const METADATA: &str = "a cloud metadata service";
 
 /// An address that may not be called, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +39,17 @@ impl fmt::Display for Forbidden {
 
 /// The first match names the reason, so single addresses stand before the networks that hold them.
 const FORBIDDEN: &[(&str, &str)] = &[
-    ("169.254.169.254/32", "a cloud metadata service"),
-    ("100.100.100.200/32", "a cloud metadata service"),
-    ("168.63.129.16/32", "a cloud metadata service"),
+    ("169.254.169.254/32", METADATA),
+    // Elsewhere in the link-local network: AWS's containers and pods, Tencent, Scaleway, AWS's resolver.
+    ("169.254.170.2/32", METADATA),
+    ("169.254.170.23/32", METADATA),
+    ("169.254.0.23/32", METADATA),
+    ("169.254.42.42/32", METADATA),
+    ("169.254.169.253/32", METADATA),
+    // Alibaba, Oracle, Azure: the last is a public address by its number.
+    ("100.100.100.200/32", METADATA),
+    ("192.0.0.192/32", METADATA),
+    ("168.63.129.16/32", METADATA),
     ("0.0.0.0/8", "an address of this network (RFC 791)"),
     ("10.0.0.0/8", "a private address (RFC 1918)"),
     ("100.64.0.0/10", "a shared address (RFC 6598)"),
@@ -56,7 +69,12 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("224.0.0.0/4", "a multicast address (RFC 5771)"),
     ("255.255.255.255/32", "the broadcast address (RFC 919)"),
     ("240.0.0.0/4", "a reserved address (RFC 1112)"),
-    ("fd00:ec2::254/128", "a cloud metadata service"),
+    // AWS, Google, Scaleway.
+    ("fd00:ec2::254/128", METADATA),
+    ("fd00:ec2::23/128", METADATA),
+    ("fd00:ec2::253/128", METADATA),
+    ("fd20:ce::254/128", METADATA),
+    ("fd00:42::42/128", METADATA),
     ("::/128", "the unspecified address (RFC 4291)"),
     ("::1/128", "a loopback address (RFC 4291)"),
     ("::ffff:0:0/96", "an IPv4-mapped address (RFC 4291)"),
@@ -94,46 +112,85 @@ impl AddressPolicy {
     /// Public addresses, and those in `allow`.
     #[must_use]
     pub fn new(allow: Vec<IpNet>) -> Self {
-        Self { allow }
+        Self { allow, nat64: Vec::new() }
     }
 
-    /// Whether this address may be called. The IPv4 address inside an IPv6 one must be one that may be called, too, so
+    /// The same where IPv6 addresses under these prefixes lead to the IPv4 addresses inside them (RFC 6052).
+    #[must_use]
+    pub fn translating(self, nat64: Vec<Ipv6Net>) -> Self {
+        Self { nat64, ..self }
+    }
+
+    /// Whether this address may be called. An IPv4 address inside an IPv6 one must be one that may be called, too, so
     /// that allowing a network of translated addresses does not open the private ones behind it.
     pub fn check(&self, address: IpAddr) -> Result<(), Forbidden> {
-        let allowed = |address: IpAddr| self.allow.iter().any(|network| network.contains(&address));
-        let inner = embedded(address);
-        let inner_reason = inner.filter(|inner| !allowed(*inner)).and_then(reason);
-        let reason = inner_reason.or_else(|| {
-            let allowed = allowed(address) || inner.is_some_and(allowed);
-            if allowed { None } else { reason(address) }
-        });
-        reason.map_or(Ok(()), |reason| Err(Forbidden { address, reason }))
+        let inner = match address {
+            IpAddr::V4(_) => Vec::new(),
+            IpAddr::V6(address) => self.embedded(address),
+        };
+        // An IPv4-mapped address is its IPv4 address in another spelling; the others go another way.
+        let allowed = self.allows(address) || self.allows(address.to_canonical());
+        let inner = inner.into_iter().map(IpAddr::from);
+        let refused = inner.filter(|inner| !self.allows(*inner)).find_map(reason);
+        let refused = refused.or_else(|| if allowed { None } else { reason(address) });
+        refused.map_or(Ok(()), |reason| Err(Forbidden { address, reason }))
     }
+
+    fn allows(&self, address: IpAddr) -> bool {
+        let exactly = reason(address) == Some(METADATA);
+        let mut networks = self.allow.iter().filter(|network| network.contains(&address));
+        networks.any(|network| !exactly || network.prefix_len() == network.max_prefix_len())
+    }
+
+    /// The IPv4 addresses that an IPv6 address may lead to.
+    fn embedded(&self, address: Ipv6Addr) -> Vec<Ipv4Addr> {
+        if let Some(prefix) = self.nat64.iter().find(|prefix| prefix.contains(&address)) {
+            return vec![translated(address, prefix.prefix_len())];
+        }
+        let segments = address.segments();
+        let at = |index: usize| {
+            Ipv4Addr::from_bits(u32::from(segments[index]) << 16 | u32::from(segments[index + 1]))
+        };
+        match segments {
+            // Unspecified and loopback are what they are.
+            [0, 0, 0, 0, 0, 0, 0, 0 | 1] => Vec::new(),
+            // Compatible, mapped (RFC 4291), translated (RFC 2765) and NAT64 (RFC 6052).
+            [0, 0, 0, 0, 0, 0 | 0xffff, ..]
+            | [0, 0, 0, 0, 0xffff, 0, ..]
+            | [0x64, 0xff9b, 0, 0, 0, 0, ..]
+            // ISATAP, under any prefix (RFC 5214, section 6.1).
+            | [_, _, _, _, 0 | 0x200, 0x5efe, ..] => vec![at(6)],
+            // Local NAT64 (RFC 8215) whose prefix is not known: in whichever place the address may stand.
+            [0x64, 0xff9b, 1, ..] => [48, 56, 64, 96]
+                .map(|length| translated(address, length))
+                .into_iter()
+                // What is found in the wrong place begins with padding.
+                .filter(|found| found.octets()[0] != 0)
+                .collect(),
+            // 6to4 (RFC 3056).
+            [0x2002, ..] => vec![at(1)],
+            // Teredo: the client's address with every bit inverted (RFC 4380, section 4).
+            [0x2001, 0, ..] => vec![Ipv4Addr::from_bits(!at(6).to_bits())],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The prefix lengths that a translated address may have (RFC 6052, section 2.2).
+pub const NAT64_PREFIX_LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
+
+/// The IPv4 address behind a prefix of this length; octet 8 belongs to none of the two (RFC 6052, section 2.2).
+fn translated(address: Ipv6Addr, prefix_length: u8) -> Ipv4Addr {
+    let octets = address.octets();
+    let mut places = (usize::from(prefix_length) / 8..octets.len()).filter(|place| *place != 8);
+    let mut next = || places.next().map_or(0, |place| octets[place]);
+    Ipv4Addr::new(next(), next(), next(), next())
 }
 
 fn reason(address: IpAddr) -> Option<&'static str> {
     let listed = TABLE.iter().find(|(network, _)| network.contains(&address)).map(|(_, reason)| *reason);
     let routable = address.is_ipv4() || GLOBAL_UNICAST.contains(&address);
     listed.or((!routable).then_some("not a global unicast address (RFC 4291)"))
-}
-
-/// The IPv4 address that an IPv6 address leads to.
-fn embedded(address: IpAddr) -> Option<IpAddr> {
-    let IpAddr::V6(v6) = address else { return None };
-    let segments = v6.segments();
-    let at = |index: usize| u32::from(segments[index]) << 16 | u32::from(segments[index + 1]);
-    let v4 = match segments {
-        // Unspecified and loopback are what they are.
-        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => return None,
-        // Compatible, mapped (RFC 4291) and NAT64 (RFC 6052).
-        [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => at(6),
-        // 6to4 (RFC 3056).
-        [0x2002, ..] => at(1),
-        // Teredo: the client's address with every bit inverted (RFC 4380, section 4).
-        [0x2001, 0, ..] => !at(6),
-        _ => return None,
-    };
-    Some(Ipv4Addr::from_bits(v4).into())
 }
 
 #[cfg(test)]
@@ -233,6 +290,7 @@ mod tests {
             ("2002:0808:0808::1", "6to4"),
             ("2001:0:4136:e378:8000:63bf:f7f7:f7f7", "Teredo"),
             ("::ffff:0:8.8.8.8", "global unicast"),
+            ("fe80::5efe:8.8.8.8", "link-local"),
             ("1fff::1", "global unicast"),
             ("3fff:fff:ffff::1", "documentation"),
             ("fdff:ffff::1", "unique local"),
@@ -262,6 +320,10 @@ mod tests {
             "64:ff9b::10.0.0.5",
             "2002:0a00:0005::1",
             "2001:0:4136:e378:8000:63bf:f5ff:fffa",
+            "::ffff:0:10.0.0.5",
+            "2a00:1450::5efe:10.0.0.5",
+            "2a00:1450::200:5efe:10.0.0.5",
+            "64:ff9b:1::10.0.0.5",
         ] {
             assert_eq!(check(address), Err("a private address (RFC 1918)"), "{address}");
         }
@@ -289,5 +351,65 @@ mod tests {
         }
         assert!(policy.check("10.0.0.1".parse().unwrap()).is_err());
         assert!(policy.check("::1".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_wide_allow_list_does_not_open_the_metadata_service() {
+        let policy = |allow: &str| AddressPolicy::new(vec![allow.parse().unwrap()]);
+        for (allow, inside, metadata) in [
+            ("0.0.0.0/0", "10.0.0.5", "169.254.169.254"),
+            ("169.254.0.0/16", "169.254.1.1", "::ffff:169.254.169.254"),
+            ("169.254.169.254/31", "169.254.169.255", "169.254.169.254"),
+            ("100.64.0.0/10", "100.64.0.1", "100.100.100.200"),
+            ("::/0", "fd00::1", "fd00:ec2::254"),
+        ] {
+            assert_eq!(policy(allow).check(inside.parse().unwrap()), Ok(()), "{allow}");
+            let refused = policy(allow).check(metadata.parse().unwrap()).unwrap_err();
+            assert_eq!(refused.reason, METADATA, "{allow}");
+        }
+        assert_eq!(policy("169.254.169.254/32").check("169.254.169.254".parse().unwrap()), Ok(()));
+        assert_eq!(policy("fd00:ec2::254/128").check("fd00:ec2::254".parse().unwrap()), Ok(()));
+    }
+
+    #[test]
+    fn an_address_behind_a_nat64_prefix_is_found_wherever_the_prefix_ends() {
+        // The table of RFC 6052, section 2.4, with 10.0.0.5 in the place of 192.0.2.33.
+        for (prefix, address) in [
+            ("2a00:db8::/32", "2a00:db8:a00:5::"),
+            ("2a00:db8:100::/40", "2a00:db8:10a:0:5::"),
+            ("2a00:db8:122::/48", "2a00:db8:122:a00:0:500::"),
+            ("2a00:db8:122:300::/56", "2a00:db8:122:30a:0:5::"),
+            ("2a00:db8:122:344::/64", "2a00:db8:122:344:a:0:500::"),
+            ("2a00:db8:122:344::/96", "2a00:db8:122:344::10.0.0.5"),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(AddressPolicy::new(Vec::new()).check(address), Ok(()), "{prefix}");
+            let policy = AddressPolicy::new(Vec::new()).translating(vec![prefix.parse().unwrap()]);
+            let refused = policy.check(address).expect_err(prefix);
+            assert_eq!(refused.reason, "a private address (RFC 1918)", "{prefix}");
+        }
+        let policy =
+            AddressPolicy::new(Vec::new()).translating(vec!["2a00:db8:122:344::/96".parse().unwrap()]);
+        assert_eq!(policy.check("2a00:db8:122:344::8.8.8.8".parse().unwrap()), Ok(()));
+    }
+
+    #[test]
+    fn local_nat64_that_is_allowed_does_not_open_the_private_addresses_behind_it() {
+        let allowed = AddressPolicy::new(vec!["64:ff9b:1::/48".parse().unwrap()]);
+        for public in ["64:ff9b:1::8.8.8.8", "64:ff9b:1:808:8:800::"] {
+            assert_eq!(allowed.check(public.parse().unwrap()), Ok(()), "{public}");
+        }
+        for private in ["64:ff9b:1::10.0.0.5", "64:ff9b:1:abcd::10.0.0.5", "64:ff9b:1:a00:0:500::"] {
+            assert!(allowed.check(private.parse().unwrap()).is_err(), "{private}");
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_that_is_allowed_does_not_open_the_tunnels_to_it() {
+        let policy = AddressPolicy::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(policy.check("::ffff:10.0.0.5".parse().unwrap()), Ok(()));
+        for tunnel in ["64:ff9b::10.0.0.5", "2002:a00:5::1", "fe80::5efe:10.0.0.5", "::10.0.0.5"] {
+            assert!(policy.check(tunnel.parse().unwrap()).is_err(), "{tunnel}");
+        }
     }
 }

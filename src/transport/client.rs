@@ -22,7 +22,8 @@ use hyper_util::{
 use tokio::time::timeout_at;
 
 use super::{
-    AddressPolicy, AttemptRequest, Exchange, Failure, Resolve, Response, Transport,
+    AttemptRequest, CallRules, Exchange, Failure, Resolve, Response, Transport,
+    check::Checker,
     connect::{Connector, PROGRESS, PeerAddress, Phase, Progress},
     tls::tls_config,
 };
@@ -51,7 +52,7 @@ pub struct TransportSettings {
     /// Bytes of a response's body that are read.
     pub response_body_max: usize,
     /// What may be called.
-    pub addresses: AddressPolicy,
+    pub rules: Arc<CallRules>,
     /// Connections kept open to one host.
     pub idle_connections_per_host: usize,
     /// A PEM file with roots that are trusted besides the system's.
@@ -83,6 +84,7 @@ pub enum TransportError {
 /// The transport on hyper.
 pub struct HyperTransport {
     client: Client<HttpsConnector<Connector>, Full<Bytes>>,
+    checker: Checker,
     timeout: Duration,
     response_body_max: usize,
 }
@@ -90,8 +92,9 @@ pub struct HyperTransport {
 impl HyperTransport {
     /// A transport that resolves names with `resolver`.
     pub fn new(settings: TransportSettings, resolver: Arc<dyn Resolve>) -> Result<Self, TransportError> {
-        let TransportSettings { timeout, connect_timeout, response_body_max, addresses, .. } = settings;
-        let connector = Connector { resolver, addresses, connect_timeout };
+        let TransportSettings { timeout, connect_timeout, response_body_max, rules, .. } = settings;
+        let connector = Connector { connect_timeout };
+        let checker = Checker { rules, resolver, timeout: connect_timeout };
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls_config(settings.extra_root_certificates.as_deref())?)
             .https_or_http()
@@ -110,14 +113,18 @@ impl HyperTransport {
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_while_idle(true)
             .build(https);
-        Ok(Self { client, timeout, response_body_max })
+        Ok(Self { client, checker, timeout, response_body_max })
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>, call: &Call) -> Result<Response, Failure> {
-        let deadline = tokio::time::Instant::now() + self.timeout;
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        call: &Call,
+        deadline: tokio::time::Instant,
+    ) -> Result<Response, Failure> {
         let response = timeout_at(deadline, self.client.request(request))
             .await
-            .map_err(|_| Failure::late(&call.host, call.phase(), self.timeout))?
+            .map_err(|_| call.late(self.timeout))?
             .map_err(|error| Failure::of(&error, call.phase()))?;
         let status = response.status().as_u16();
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -147,16 +154,23 @@ impl HyperTransport {
 impl Transport for HyperTransport {
     async fn send(&self, request: AttemptRequest) -> Exchange {
         let started = Instant::now();
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        let refused = |failure| Exchange { duration: started.elapsed(), address: None, result: Err(failure) };
+        let found = match timeout_at(deadline, self.checker.check(request.url.uri())).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(failure)) => return refused(failure),
+            Err(_) => return refused(Failure::timeout("the name was not resolved", self.timeout)),
+        };
         let mut http_request = Request::new(Full::new(request.body));
         *http_request.method_mut() = Method::POST;
         *http_request.uri_mut() = request.url.uri().clone();
         *http_request.headers_mut() = request.headers;
         let call = Call {
-            host: request.url.uri().host().unwrap_or_default().to_owned(),
-            progress: Arc::default(),
+            progress: Arc::new(Progress::new(found)),
             connection: capture_connection(&mut http_request),
         };
-        let exchange = PROGRESS.scope(Arc::clone(&call.progress), self.exchange(http_request, &call));
+        let exchange =
+            PROGRESS.scope(Arc::clone(&call.progress), self.exchange(http_request, &call, deadline));
         let result = exchange.await;
         Exchange { duration: started.elapsed(), address: call.phase().address(), result }
     }
@@ -164,7 +178,6 @@ impl Transport for HyperTransport {
 
 /// What is known of an exchange while it runs.
 struct Call {
-    host: String,
     progress: Arc<Progress>,
     connection: CaptureConnection,
 }
@@ -179,5 +192,13 @@ impl Call {
         extensions
             .get()
             .map_or_else(|| self.progress.phase(), |PeerAddress(address)| Phase::Exchange(*address))
+    }
+
+    /// Why the deadline passed before the head of the response had come.
+    fn late(&self, timeout: Duration) -> Failure {
+        match (&self.progress.found, self.phase()) {
+            (Err(unresolved), Phase::Waiting) => unresolved.clone(),
+            (_, phase) => Failure::late(phase, timeout),
+        }
     }
 }

@@ -1,16 +1,16 @@
-//! Connecting: resolve, check every address, connect to one that was checked.
+//! Connecting, to the addresses that were checked for the attempt and to no other.
 
 use std::{
     future::Future,
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
 
-use http::{Uri, uri::Scheme};
+use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::{
     client::legacy::connect::{Connected, Connection},
@@ -18,13 +18,11 @@ use hyper_util::{
 };
 use tokio::net::TcpStream;
 
-use super::{AddressPolicy, Failure, FailureCode, Forbidden, Resolve};
+use super::{Failure, FailureCode, check::Found};
 
-/// Connects to checked addresses only. IP literals pass through the same check as names.
+/// Connects to what was found for the attempt in hand.
 #[derive(Clone)]
 pub(super) struct Connector {
-    pub(super) resolver: Arc<dyn Resolve>,
-    pub(super) addresses: AddressPolicy,
     pub(super) connect_timeout: Duration,
 }
 
@@ -36,7 +34,7 @@ pub(super) struct PeerAddress(pub(super) SocketAddr);
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Phase {
     /// No address is chosen yet.
-    Resolving,
+    Waiting,
     /// TCP to this address is not up yet.
     Connecting(SocketAddr),
     /// TLS is not up yet.
@@ -49,29 +47,30 @@ impl Phase {
     /// The address that is called, once one is chosen.
     pub(super) fn address(self) -> Option<SocketAddr> {
         match self {
-            Self::Resolving => None,
+            Self::Waiting => None,
             Self::Connecting(address) | Self::Handshake(address) | Self::Exchange(address) => Some(address),
         }
     }
 }
 
-/// Where a connector tells the exchange that it connects for how far it has come.
+/// What a connector is told by the attempt that it connects for, and tells it: how far it has come.
 #[derive(Debug)]
-pub(super) struct Progress(Mutex<Phase>);
-
-impl Default for Progress {
-    fn default() -> Self {
-        Self(Mutex::new(Phase::Resolving))
-    }
+pub(super) struct Progress {
+    pub(super) found: Found,
+    phase: Mutex<Phase>,
 }
 
 impl Progress {
+    pub(super) fn new(found: Found) -> Self {
+        Self { found, phase: Mutex::new(Phase::Waiting) }
+    }
+
     pub(super) fn phase(&self) -> Phase {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enter(&self, phase: Phase) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 }
 
@@ -85,22 +84,14 @@ tokio::task_local! {
 #[error("{}", .0.message)]
 pub(super) struct ConnectError(pub(super) Failure);
 
-impl ConnectError {
-    fn new(code: FailureCode, message: String) -> Self {
-        Self(Failure::new(code, message))
-    }
-}
-
 impl Connector {
-    async fn connect(self, uri: Uri, progress: Arc<Progress>) -> Result<TcpConnection, ConnectError> {
-        let host = uri.host().unwrap_or_default();
-        let port = uri.port_u16().unwrap_or(if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
-        let mut last = ConnectError::new(FailureCode::Dns, format!("{host} has no address"));
-        for address in self.checked_addresses(host).await? {
-            let address = SocketAddr::new(address, port);
+    async fn connect(self, progress: Arc<Progress>) -> Result<TcpConnection, ConnectError> {
+        let addresses = progress.found.clone().map_err(ConnectError)?;
+        let mut last = unchecked();
+        for address in addresses {
             progress.enter(Phase::Connecting(address));
             let connecting = tokio::time::timeout(self.connect_timeout, TcpStream::connect(address));
-            let failure = match connecting.await {
+            last = match connecting.await {
                 Ok(Ok(stream)) => {
                     // Requests are written whole; waiting to fill a segment only delays them.
                     let _ = stream.set_nodelay(true);
@@ -113,28 +104,14 @@ impl Connector {
                 }
                 Err(_) => Failure::timeout(&format!("cannot connect to {address}"), self.connect_timeout),
             };
-            last = ConnectError(failure);
         }
-        Err(last)
+        Err(ConnectError(last))
     }
+}
 
-    /// One forbidden address refuses the whole name: which one is tried first is not the attacker's to choose.
-    async fn checked_addresses(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
-        let forbidden = |message| ConnectError::new(FailureCode::AddressForbidden, message);
-        if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse() {
-            self.addresses.check(address).map_err(|why| forbidden(why.to_string()))?;
-            return Ok(vec![address]);
-        }
-        let cannot_resolve =
-            |error| ConnectError::new(FailureCode::Dns, format!("{host} does not resolve: {error}"));
-        let addresses = self.resolver.resolve(host).await.map_err(cannot_resolve)?;
-        for address in &addresses {
-            self.addresses.check(*address).map_err(|Forbidden { address, reason }| {
-                forbidden(format!("{host} resolved to {address}, which is {reason}"))
-            })?;
-        }
-        Ok(addresses)
-    }
+/// Nothing was checked, so nothing is called.
+fn unchecked() -> Failure {
+    Failure::new(FailureCode::Connection, "no address was found to connect to")
 }
 
 impl tower::Service<Uri> for Connector {
@@ -146,10 +123,12 @@ impl tower::Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        // A connect that outlives its exchange goes to the pool; its progress then matters to nobody.
-        let progress = PROGRESS.try_with(Arc::clone).unwrap_or_default();
-        Box::pin(self.clone().connect(uri, progress))
+    fn call(&mut self, _: Uri) -> Self::Future {
+        // A connect that outlives its exchange goes to the pool; its progress then matters to nobody. Begun outside of
+        // an exchange there would be nothing that was checked.
+        let progress =
+            PROGRESS.try_with(Arc::clone).unwrap_or_else(|_| Arc::new(Progress::new(Err(unchecked()))));
+        Box::pin(self.clone().connect(progress))
     }
 }
 

@@ -26,9 +26,9 @@ impl Failure {
     }
 
     /// The deadline passed in `phase`, before the head of the response had come.
-    pub(super) fn late(host: &str, phase: Phase, timeout: Duration) -> Self {
+    pub(super) fn late(phase: Phase, timeout: Duration) -> Self {
         let missing = match phase {
-            Phase::Resolving => return Self::timeout(&format!("the name {host} was not resolved"), timeout),
+            Phase::Waiting => "no connection".to_owned(),
             Phase::Connecting(address) => format!("no connection to {address}"),
             Phase::Handshake(address) => format!("no TLS session with {address}"),
             Phase::Exchange(_) => "no response".to_owned(),

@@ -4,10 +4,12 @@
 //! resolver are injected, so that every fault is tested without a network.
 
 mod address;
+mod check;
 mod client;
 mod connect;
 mod failure;
 mod resolve;
+mod rules;
 mod tls;
 
 #[cfg(test)]
@@ -19,9 +21,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 
-pub use address::{AddressPolicy, Forbidden};
+pub use address::{AddressPolicy, Forbidden, NAT64_PREFIX_LENGTHS};
 pub use client::{HyperTransport, TransportError, TransportSettings};
 pub use resolve::{Resolve, SystemResolver};
+pub use rules::{CallRules, PortRange};
 
 use crate::{endpoint_url::EndpointUrl, words::words};
 

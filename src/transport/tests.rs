@@ -1,5 +1,6 @@
 //! The transport against real sockets on this machine: what it sends, what it keeps, and every way an exchange can end.
 
+mod outbound;
 mod support;
 
 use std::{convert::Infallible, future::ready, net::SocketAddr, sync::Arc};
@@ -13,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use support::{
     Act, Authority, BODY_MAX, PATIENT, Receiver, SHORT, Silence, answer, hasty, names, patient, post,
-    request, settings, transport,
+    request, rules, settings, transport,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\ncontent-length: 2\n\nok";
@@ -170,7 +171,8 @@ async fn a_refused_connection_tells_the_address() {
 async fn addresses_are_tried_in_order_until_one_connects() {
     let receiver = Receiver::start(Act::Keep(answer(OK))).await;
     let mut settings = settings(SHORT * 20);
-    settings.addresses = AddressPolicy::new(vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+    let addresses = AddressPolicy::new(vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+    settings.rules = Arc::new(CallRules { addresses, ..rules() });
     let resolver = names(&[("receiver.test", &["127.0.0.9", "127.0.0.1", "127.0.0.8"])]);
     let transport = HyperTransport::new(settings, resolver).unwrap();
     let exchange = post(&transport, format!("http://receiver.test:{}/", receiver.address.port())).await;

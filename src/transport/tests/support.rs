@@ -26,7 +26,8 @@ use tokio_rustls::{
 };
 
 use super::super::{
-    AddressPolicy, AttemptRequest, Exchange, HyperTransport, Resolve, Transport as _, TransportSettings,
+    AddressPolicy, AttemptRequest, CallRules, Exchange, HyperTransport, Resolve, Transport as _,
+    TransportSettings,
 };
 use crate::endpoint_url::EndpointUrl;
 
@@ -63,13 +64,24 @@ pub(super) fn names(list: &[(&'static str, &[&str])]) -> Arc<dyn Resolve> {
     Arc::new(Names(list.iter().map(|(name, addresses)| (*name, parse(addresses))).collect()))
 }
 
+/// Rules under which 127.0.0.1 and every port of it may be called.
+pub(super) fn rules() -> CallRules {
+    CallRules {
+        allow_http: true,
+        allow_short_names: false,
+        addresses: AddressPolicy::new(vec!["127.0.0.1/32".parse().unwrap()]),
+        ports: vec!["1-65535".parse().unwrap()],
+        own: Vec::new(),
+    }
+}
+
 /// Settings under which this machine may be called.
 pub(super) fn settings(timeout: Duration) -> TransportSettings {
     TransportSettings {
         timeout,
         connect_timeout: timeout,
         response_body_max: BODY_MAX,
-        addresses: AddressPolicy::new(vec!["127.0.0.1/32".parse().unwrap()]),
+        rules: Arc::new(rules()),
         idle_connections_per_host: 4,
         extra_root_certificates: None,
     }

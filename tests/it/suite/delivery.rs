@@ -145,8 +145,9 @@ async fn each_way_to_fail_has_its_code() {
 async fn unreachable_and_untrusted_endpoints_fail_as_connection_and_tls() {
     let app = TestApp::start().await;
     let (untrusted, _) = tls::receiver("127.0.0.1").await;
-    for (url, code) in
-        [("http://127.0.0.1:1/".to_owned(), "connection"), (format!("https://{untrusted}/"), "tls")]
+    // Nothing listens there any more.
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    for (url, code) in [(format!("http://{closed}/"), "connection"), (format!("https://{untrusted}/"), "tls")]
     {
         let endpoint = app.endpoint(&url).await;
         let event = app.publish(charge()).await;
@@ -181,6 +182,50 @@ async fn a_name_with_one_forbidden_address_is_refused_and_told_why() {
     let message = attempt["failure_message"].as_str().unwrap();
     assert!(message.contains("hooks.example.com resolved to 10.0.0.5"), "{message}");
     assert_eq!(receiver.connections(), 0);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn the_services_own_listeners_are_neither_registered_nor_called() {
+    let app = TestApp::resolving(&[], Arc::new(Fixed(vec!["127.0.0.1".parse().unwrap()]))).await;
+    for own in [app.public_addr, app.internal_addr] {
+        for host in ["127.0.0.1".to_owned(), "localhost".to_owned(), "2130706433".to_owned()] {
+            let body = json!({ "url": format!("http://{host}:{}/v1/events", own.port()) });
+            let message = app.public.post(ENDPOINTS, body).await.refuses("url");
+            assert!(message.contains("the service itself"), "{message}");
+        }
+        let endpoint = app.endpoint(&format!("http://hooks.example.com:{}/v1/events", own.port())).await;
+        let event = app.publish(charge()).await;
+        app.advance("1s").await;
+        let attempt = app.delivery_of(&event).await["attempts"][0].clone();
+        assert_eq!(attempt["failure_code"], "address_forbidden", "{attempt}");
+        assert_eq!(
+            attempt["failure_message"],
+            "hooks.example.com resolved to 127.0.0.1, which is the service itself"
+        );
+        assert_eq!(attempt["response_body"], serde_json::Value::Null, "{attempt}");
+        app.public.delete(&format!("{ENDPOINTS}/{}", id(&endpoint))).await.expect(200);
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn ports_outside_the_rule_are_refused_at_registration() {
+    let app = TestApp::start().await;
+    let message =
+        app.public.post(ENDPOINTS, json!({ "url": "https://example.com:25/" })).await.refuses("url");
+    assert!(
+        message.contains("must not use port 25; those that are called: 80, 443, 1024-65535"),
+        "{message}"
+    );
+    app.stop().await;
+    let receiver = Receiver::start(Act::status(200)).await;
+    let ports = format!("[\"{}\"]", receiver.address.port());
+    let app = TestApp::with(&[("security.ports", &ports)]).await;
+    app.endpoint(&receiver.url()).await;
+    app.publish(charge()).await;
+    receiver.until(1).await;
+    app.public.post(ENDPOINTS, json!({ "url": "https://example.com/" })).await.refuses("url");
     app.stop().await;
 }
 
