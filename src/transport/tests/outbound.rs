@@ -12,6 +12,8 @@ use std::{
 
 use async_trait::async_trait;
 
+use crate::endpoint_url::tests::{corpus, strict};
+
 use super::{
     super::*,
     OK, failure,
@@ -156,6 +158,21 @@ async fn ports_and_names_outside_the_rules_are_refused_at_delivery_without_askin
     ] {
         let exchange = post(&transport, url).await;
         assert_eq!(failure(&exchange), (FailureCode::AddressForbidden, message), "{url}");
+    }
+    assert_eq!(turns.asked(), 0);
+}
+
+#[tokio::test]
+async fn what_registration_refuses_is_not_called_either() {
+    let turns = Turns::new(&[Ok(&["8.8.8.8"])]);
+    let mut settings = settings(SHORT);
+    settings.rules = Arc::new(strict());
+    let transport = HyperTransport::new(settings, Arc::clone(&turns) as Arc<dyn Resolve>).unwrap();
+    for (verdict, _, form) in corpus() {
+        if verdict == "refuse" {
+            let exchange = post(&transport, &form).await;
+            assert_eq!(failure(&exchange).0, FailureCode::AddressForbidden, "{form}");
+        }
     }
     assert_eq!(turns.asked(), 0);
 }
