@@ -110,6 +110,8 @@ pub struct Delivery {
 pub struct Security {
     /// Empty for none; else the base64 of 32 bytes.
     pub encryption_key: SecretString,
+    /// Keys that open what was sealed with them, and seal nothing.
+    pub earlier_encryption_keys: Vec<SecretString>,
     pub allow_http: bool,
     pub allow_networks: Vec<IpNet>,
     pub ports: Vec<PortRange>,
@@ -180,6 +182,9 @@ const STATEMENT_TIMEOUTS: std::ops::RangeInclusive<Duration> =
 /// A browser's cookies and tokens fit into less, but not into much less.
 const HEAD_BYTES_MIN: usize = 8 * 1024;
 
+/// What nobody guesses, even where it is made of words.
+const BOOTSTRAP_KEY_CHARS_MIN: usize = 32;
+
 /// What keeps the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -196,6 +201,25 @@ impl Engine {
             "postgres" | "postgresql" => Some(Self::Postgres),
             _ => None,
         }
+    }
+}
+
+/// A secret that is given by a flag, by the variable `name`, or by the file that `{name}_FILE` names. None where none of
+/// them is there; a flag goes over the environment.
+pub fn secret_of(
+    flag: Option<SecretString>,
+    name: &str,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<SecretString>, ConfigError> {
+    if flag.is_some() {
+        return Ok(flag);
+    }
+    let file_name = format!("{name}_FILE");
+    match (variable(name), variable(&file_name)) {
+        (Some(_), Some(_)) => Err(ConfigError(format!("{file_name}: {name} is given too"))),
+        (Some(text), None) => Ok(Some(text.into())),
+        (None, Some(path)) => Ok(Some(layers::read_secret_file(&file_name, &path)?.as_str().into())),
+        (None, None) => Ok(None),
     }
 }
 
@@ -249,6 +273,7 @@ impl Config {
     fn validate(&self) -> Result<(), ConfigError> {
         let production = self.mode == Mode::Production;
         let encryption_key = self.security.encryption_key.expose_secret();
+        let bootstrap_key = self.internal.bootstrap_key.expose_secret();
         let url = self.database.url.expose_secret();
         let rules = [
             (
@@ -329,6 +354,23 @@ impl Config {
             (
                 !encryption_key.is_empty() && Vault::key_from_base64(encryption_key).is_err(),
                 "security.encryption_key: must be the base64 of 32 bytes",
+            ),
+            (
+                self.security
+                    .earlier_encryption_keys
+                    .iter()
+                    .any(|key| Vault::key_from_base64(key.expose_secret()).is_err()),
+                "security.earlier_encryption_keys: each must be the base64 of 32 bytes",
+            ),
+            (
+                encryption_key.is_empty() && !self.security.earlier_encryption_keys.is_empty(),
+                "security.earlier_encryption_keys: needs security.encryption_key, to which to move",
+            ),
+            (
+                production
+                    && !bootstrap_key.is_empty()
+                    && bootstrap_key.chars().count() < BOOTSTRAP_KEY_CHARS_MIN,
+                "internal.bootstrap_key: production needs at least 32 characters",
             ),
             (production && encryption_key.is_empty(), "security.encryption_key: production needs one"),
             (

@@ -7,7 +7,7 @@ mod sign;
 
 use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -50,8 +50,9 @@ pub(crate) struct ConfigArgs {
     #[arg(long, env = "K_WEBHOOKS_CONFIG")]
     config: Option<PathBuf>,
     /// An option over all others, such as --set retry.jitter=0
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
-    set: Vec<(String, String)>,
+    // Taken apart later: a value that is refused here would be printed, and may be a secret.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 #[derive(Args, Clone, Default)]
@@ -63,14 +64,29 @@ struct ServeArgs {
     role: Role,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+fn key_value(text: &str) -> Result<(String, String)> {
+    let (key, value) = text.split_once('=').context("--set: must be KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// The variables that are text. Of the others, one that is an option is an error, which does not show it.
+fn environment() -> Result<Vec<(String, String)>> {
+    let mut variables = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => variables.push((name, value)),
+            Err(_) if name.starts_with("K_WEBHOOKS_") => bail!("{name}: is not UTF-8"),
+            Err(_) => {}
+        }
+    }
+    Ok(variables)
 }
 
 impl ConfigArgs {
     fn load(&self) -> Result<Config> {
-        Ok(Config::load(self.config.as_deref(), std::env::vars(), &self.set)?)
+        let set = self.set.iter().map(|text| key_value(text)).collect::<Result<Vec<_>>>()?;
+        Ok(Config::load(self.config.as_deref(), environment()?, &set)?)
     }
 
     async fn open(&self) -> Result<Foundation> {

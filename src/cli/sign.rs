@@ -4,19 +4,28 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::io::AsyncReadExt as _;
 
 use super::{fail, say};
 use crate::{
     clock::Clock,
-    signature::{NotASecret, SigningSecret, k_payments_signature, verify},
+    config::secret_of,
+    signature::{SigningSecret, k_payments_signature, verify},
 };
 
 #[derive(Args)]
+struct SecretArgs {
+    /// The endpoint's signing secret; else `K_WEBHOOKS_SIGNING_SECRET`, or the file that `K_WEBHOOKS_SIGNING_SECRET_FILE` names
+    // Read as a secret later: a value that is refused here would be printed.
+    #[arg(long)]
+    secret: Option<String>,
+}
+
+#[derive(Args)]
 pub(super) struct SignArgs {
-    /// The endpoint's signing secret
-    #[arg(long, env = "K_WEBHOOKS_SIGNING_SECRET", hide_env_values = true, value_parser = parse_secret)]
-    secret: SigningSecret,
+    #[command(flatten)]
+    secret: SecretArgs,
     /// Unix seconds to sign for; now, if not given
     #[arg(long)]
     timestamp: Option<i64>,
@@ -24,9 +33,8 @@ pub(super) struct SignArgs {
 
 #[derive(Args)]
 pub(super) struct VerifyArgs {
-    /// The endpoint's signing secret
-    #[arg(long, env = "K_WEBHOOKS_SIGNING_SECRET", hide_env_values = true, value_parser = parse_secret)]
-    secret: SigningSecret,
+    #[command(flatten)]
+    secret: SecretArgs,
     /// The value of the K-Payments-Signature header
     #[arg(long, default_value = "")]
     header: String,
@@ -38,8 +46,15 @@ pub(super) struct VerifyArgs {
     now: Option<i64>,
 }
 
-fn parse_secret(text: &str) -> Result<SigningSecret, NotASecret> {
-    SigningSecret::parse(text)
+const VARIABLE: &str = "K_WEBHOOKS_SIGNING_SECRET";
+
+impl SecretArgs {
+    fn secret(self) -> Result<SigningSecret> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let given = secret_of(self.secret.map(SecretString::from), VARIABLE, variable)?;
+        let given = given.with_context(|| format!("give --secret, {VARIABLE} or {VARIABLE}_FILE"))?;
+        SigningSecret::parse(given.expose_secret()).context("the secret")
+    }
 }
 
 fn now() -> i64 {
@@ -54,15 +69,16 @@ async fn body() -> Result<Vec<u8>> {
 
 impl SignArgs {
     pub(super) async fn run(self) -> Result<()> {
-        say(&k_payments_signature(&[&self.secret], self.timestamp.unwrap_or_else(now), &body().await?));
+        let secret = self.secret.secret()?;
+        say(&k_payments_signature(&[&secret], self.timestamp.unwrap_or_else(now), &body().await?));
         Ok(())
     }
 }
 
 impl VerifyArgs {
     pub(super) async fn run(self) -> Result<ExitCode> {
-        let now = self.now.unwrap_or_else(now);
-        match verify(&self.header, &body().await?, &self.secret, now, self.tolerance) {
+        let (now, secret) = (self.now.unwrap_or_else(now), self.secret.secret()?);
+        match verify(&self.header, &body().await?, &secret, now, self.tolerance) {
             Ok(()) => {
                 say("valid");
                 Ok(ExitCode::SUCCESS)

@@ -1,12 +1,21 @@
 //! Laying texts and tables over the defaults, by the keys and types that stand there.
 
+use std::{collections::BTreeMap, fs::File, io::Read as _};
+
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
+use zeroize::Zeroizing;
 
 use super::{ConfigError, DEFAULTS};
 use crate::nearest::nearest;
 
 const PREFIX: &str = "K_WEBHOOKS__";
+
+/// Behind the name of a variable: its value is in the file that this one names.
+const FILE_SUFFIX: &str = "_FILE";
+
+/// More than any option needs; the file may be one that never ends.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 pub(super) struct Layers {
     defaults: Table,
@@ -42,23 +51,40 @@ impl Layers {
         &mut self,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(), ConfigError> {
-        for (name, text) in environment {
-            if let Some(key) = name.strip_prefix(PREFIX) {
-                let key = key.to_lowercase().replace("__", ".");
-                self.lay_text(&key, &text, &name)?;
+        let variables: BTreeMap<String, String> =
+            environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        for (name, text) in &variables {
+            match self.stem_of(name) {
+                Some(stem) if variables.contains_key(stem) => {
+                    return Err(ConfigError(format!("{name}: {stem} is given too")));
+                }
+                Some(stem) => self.lay_text(&key_of(stem), &read_secret_file(name, text)?, name)?,
+                None => self.lay_text(&key_of(name), text, name)?,
             }
         }
         Ok(())
+    }
+
+    /// The variable whose value is in a file, where `name` says so: its key is known, and `name` is no key itself.
+    fn stem_of<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let stem = name.strip_suffix(FILE_SUFFIX)?;
+        let takes = matches!(self.default_of(&key_of(stem)), Some(Value::String(_) | Value::Array(_)));
+        (takes && self.default_of(&key_of(name)).is_none()).then_some(stem)
     }
 
     /// Lays a text over a key, read as what stands there: a text stays as it is, all else is TOML.
     pub(super) fn lay_text(&mut self, key: &str, text: &str, source: &str) -> Result<(), ConfigError> {
         let value = match self.default_of(key) {
             Some(Value::String(_)) | None => Value::String(text.to_owned()),
-            Some(_) => {
+            Some(known) => {
+                let wanted = match known {
+                    Value::Array(_) => "a list, such as [\"…\", \"…\"]".to_owned(),
+                    known => format!("a value of the type {}", known.type_str()),
+                };
                 let parsed: Result<Table, _> = format!("value = {text}").parse();
                 let value = parsed.ok().and_then(|mut table| table.remove("value"));
-                value.ok_or_else(|| ConfigError(format!("{source}: {key}: {text:?} cannot be read")))?
+                // Without the text, which may be a secret.
+                value.ok_or_else(|| ConfigError(format!("{source}: {key}: cannot be read as {wanted}")))?
             }
         };
         self.lay(key, value, source)
@@ -114,6 +140,31 @@ impl Layers {
             ConfigError(format!("{key}: {}", with_nearest_variant(&message)))
         })
     }
+}
+
+/// The key that a variable is for.
+fn key_of(variable: &str) -> String {
+    variable.strip_prefix(PREFIX).unwrap_or(variable).to_lowercase().replace("__", ".")
+}
+
+/// The text of a mounted file that `variable` names, without the newline at its end. Errors name the variable and neither
+/// the content nor the path: where the secret itself stands in the variable by mistake, that is the path.
+pub(super) fn read_secret_file(variable: &str, path: &str) -> Result<Zeroizing<String>, ConfigError> {
+    let refused = |why: &dyn std::fmt::Display| ConfigError(format!("{variable}: the file {why}"));
+    let unreadable = |error: std::io::Error| refused(&format!("cannot be read: {}", error.kind()));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(1024));
+    File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(refused(&"is larger than 64 KiB"));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| refused(&"is not UTF-8"))?;
+    let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+    if text.is_empty() {
+        return Err(refused(&"is empty"));
+    }
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// Adds to serde's "unknown variant `x`, expected `a` or `b`" which of them is nearest.

@@ -62,6 +62,72 @@ fn texts_from_the_environment_stay_as_they_are() {
 }
 
 #[test]
+fn a_text_or_a_list_can_stand_in_a_file_that_the_environment_names() {
+    const KEY: &str = "K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY_FILE";
+    const LIST: &str = "K_WEBHOOKS__SECURITY__ALLOW_NETWORKS_FILE";
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let from = |name: &str, path: &str| load("", &[(name, path)], &[]);
+    for (content, expected) in
+        [("a-secret\n", "a-secret"), ("a-secret\r\n", "a-secret"), (" a b\n\n", " a b\n")]
+    {
+        let config = from(KEY, &file("key", content.as_bytes())).unwrap();
+        assert_eq!(config.internal.bootstrap_key.expose_secret(), expected);
+        assert!(!format!("{config:?}").contains("a-secret"));
+    }
+    let config = from(LIST, &file("list", b"[\"10.0.0.0/8\"]\n")).unwrap();
+    assert_eq!(config.security.allow_networks.len(), 1);
+    // The file of an option whose own name ends so, and no file for what is neither a text nor a list.
+    let error = from("K_WEBHOOKS__RETRY__JITTER_FILE", &file("jitter", b"0")).unwrap_err();
+    assert!(error.starts_with("K_WEBHOOKS__RETRY__JITTER_FILE: unknown key retry.jitter_file"), "{error}");
+
+    let missing = folder.path().join("missing").display().to_string();
+    for (name, path, why) in [
+        (KEY, missing, "cannot be read: entity not found"),
+        (KEY, file("empty", b""), "is empty"),
+        (KEY, file("newline", b"\n"), "is empty"),
+        (KEY, file("binary", b"a-secret\xff"), "is not UTF-8"),
+        (KEY, "/dev/zero".to_owned(), "is larger than 64 KiB"),
+    ] {
+        assert_eq!(from(name, &path).unwrap_err(), format!("{name}: the file {why}"));
+    }
+    let error = from(LIST, &file("not-a-list", b"a-secret")).unwrap_err();
+    assert_eq!(
+        error,
+        "K_WEBHOOKS__SECURITY__ALLOW_NETWORKS_FILE: security.allow_networks: cannot be read as a list, such as [\"…\", \"…\"]"
+    );
+    let path = file("key", b"a-secret");
+    let both = [(KEY, path.as_str()), ("K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY", "another")];
+    let error = load("", &both, &[]).unwrap_err();
+    assert_eq!(error, format!("{KEY}: K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY is given too"));
+}
+
+#[test]
+fn encryption_keys_are_checked_and_never_shown() {
+    const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let earlier = "K_WEBHOOKS__SECURITY__EARLIER_ENCRYPTION_KEYS";
+    let list = format!("[\"{KEY}\"]");
+    let config = load("", &[("K_WEBHOOKS__SECURITY__ENCRYPTION_KEY", KEY), (earlier, &list)], &[]).unwrap();
+    assert_eq!(config.security.earlier_encryption_keys.len(), 1);
+    assert!(!format!("{config:?}").contains(KEY));
+    for (text, why) in [
+        (
+            KEY,
+            "K_WEBHOOKS__SECURITY__EARLIER_ENCRYPTION_KEYS: security.earlier_encryption_keys: cannot be read as a list",
+        ),
+        (r#"["short"]"#, "security.earlier_encryption_keys: each must be the base64 of 32 bytes"),
+        (&list, "security.earlier_encryption_keys: needs security.encryption_key, to which to move"),
+    ] {
+        let error = load("", &[(earlier, text)], &[]).unwrap_err();
+        assert!(error.starts_with(why) && !error.contains(KEY) && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
 fn every_error_is_one_line_that_names_the_key_and_the_nearest_valid_one() {
     for (file, message) in [
         ("[retry]\nladdr = []", "k.toml: unknown key retry.laddr; the nearest is retry.ladder"),
@@ -136,4 +202,9 @@ fn production_refuses_what_is_not_safe() {
             "security.allow_networks: production does not allow every address; name the networks"
         );
     }
+    let bootstrap = |length: usize| {
+        load(&format!("{base}[internal]\nbootstrap_key = \"{}\"", "x".repeat(length)), &[], &[])
+    };
+    assert_eq!(bootstrap(31).unwrap_err(), "internal.bootstrap_key: production needs at least 32 characters");
+    bootstrap(32).unwrap();
 }

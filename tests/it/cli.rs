@@ -38,6 +38,46 @@ async fn what_sign_makes_verify_accepts_and_a_failure_says_why() {
 }
 
 #[tokio::test]
+async fn a_signing_secret_is_taken_from_a_file_and_a_mistyped_one_is_never_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let path = folder.path().join("secret");
+    let sign = async |content: &str, arguments: &[&str], variables: &[(&str, &str)]| {
+        std::fs::write(&path, content).unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.arg("sign").args(arguments).args(["--timestamp", "1"]).envs(variables.iter().copied());
+        command.stdin(Stdio::null()).output().await.unwrap()
+    };
+    let in_file = ("K_WEBHOOKS_SIGNING_SECRET_FILE", path.to_str().unwrap());
+    let direct = out(&sign("", &["--secret", secret], &[]).await);
+    assert_eq!(out(&sign(&format!("{secret}\n"), &[], &[in_file]).await), direct);
+    assert_eq!(out(&sign("nothing", &["--secret", secret], &[in_file]).await), direct, "a flag goes first");
+    assert_eq!(out(&sign("", &[], &[("K_WEBHOOKS_SIGNING_SECRET", secret)]).await), direct);
+
+    let mistyped = &secret[..secret.len() - 3];
+    let given = ("K_WEBHOOKS_SIGNING_SECRET", mistyped);
+    for (refused, why) in [
+        (sign(mistyped, &[], &[in_file]).await, "is not a signing secret"),
+        (sign("", &["--secret", mistyped], &[]).await, "is not a signing secret"),
+        (sign("", &[], &[given]).await, "is not a signing secret"),
+        (
+            sign(secret, &[], &[in_file, given]).await,
+            "K_WEBHOOKS_SIGNING_SECRET_FILE: K_WEBHOOKS_SIGNING_SECRET is given too",
+        ),
+        (sign("", &[], &[in_file]).await, "K_WEBHOOKS_SIGNING_SECRET_FILE: the file is empty"),
+        (sign("", &[], &[]).await, "K_WEBHOOKS_SIGNING_SECRET_FILE"),
+    ] {
+        assert!(!refused.status.success());
+        let message = String::from_utf8([refused.stdout, refused.stderr].concat()).unwrap();
+        assert!(message.contains(why) && message.trim_end().lines().count() == 1, "{message}");
+        assert!(!message.contains("AAECAwQF"), "{message}");
+    }
+    let set = run(folder.path(), &["keys", "list", "--set", "security.encryption_key:AAECAwQF"], "").await;
+    let message = String::from_utf8(set.stderr).unwrap();
+    assert!(message.contains("--set: must be KEY=VALUE") && !message.contains("AAECAwQF"), "{message}");
+}
+
+#[tokio::test]
 async fn keys_are_made_listed_and_revoked_without_the_api() {
     let folder = tempfile::tempdir().unwrap();
     out(&run(folder.path(), &["migrate"], "").await);
