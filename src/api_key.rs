@@ -63,7 +63,7 @@ impl KeyKind {
         let mut text = Zeroizing::new(String::with_capacity(length + CHECKSUM_CHARS));
         text.push_str(self.prefix());
         while text.len() < length {
-            let bytes = Zeroizing::new(entropy.bytes::<RANDOM_CHARS>());
+            let bytes = entropy.secret::<RANDOM_CHARS>();
             // Bytes from 248 on would make the first characters of the alphabet likelier than the others.
             let fair = bytes.iter().filter(|byte| **byte < 248);
             let missing = length - text.len();
@@ -105,9 +105,8 @@ impl KeyHasher {
     /// Hashes under this key, without which stored hashes cannot be tried out.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "HMAC takes a key of any length")]
-    pub fn new(pepper: [u8; 32]) -> Self {
-        let pepper = Zeroizing::new(pepper);
-        Self(Hmac::new_from_slice(&*pepper).expect("HMAC takes a key of any length"))
+    pub fn new(pepper: &Zeroizing<[u8; 32]>) -> Self {
+        Self(Hmac::new_from_slice(pepper.as_slice()).expect("HMAC takes a key of any length"))
     }
 
     /// The hash under which a key is stored and found.
@@ -174,7 +173,7 @@ mod tests {
 
     #[test]
     fn hashes_depend_on_the_key_and_the_pepper() {
-        let hash = |pepper: u8, key: &str| KeyHasher::new([pepper; 32]).hash(key);
+        let hash = |pepper: u8, key: &str| KeyHasher::new(&Zeroizing::new([pepper; 32])).hash(key);
         assert_eq!(hash(1, "a"), hash(1, "a"));
         assert_ne!(hash(1, "a"), hash(2, "a"));
         assert_ne!(hash(1, "a"), hash(1, "b"));

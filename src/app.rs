@@ -19,6 +19,7 @@ use crate::{
     clock::Clock,
     config::{Config, Engine, Mode},
     dispatcher::{Dispatcher, Limits, Recorder},
+    encryption,
     entropy::Entropy,
     http::{self, Api, Serving},
     id::IdSource,
@@ -81,14 +82,14 @@ impl Foundation {
         let entropy = Entropy::os();
         let ids = Arc::new(IdSource::new(entropy.clone()));
         let store = open_store(config, Arc::clone(&ids)).await?;
-        let encryption_key = encryption_key(config, store.as_ref(), &entropy).await?;
-        let vault = Arc::new(Vault::new(encryption_key, entropy.clone()));
-        let hasher = Arc::new(KeyHasher::new(pepper(store.as_ref(), &vault, &entropy).await?));
+        let vault = Arc::new(encryption::open_vault(config, store.as_ref(), &entropy).await?);
+        let hasher = Arc::new(encryption::open_hasher(store.as_ref(), &vault, &entropy).await?);
         let clock = if config.test_clock.enabled {
             TestClock::resume(store.as_ref(), Clock::system().now()).await?
         } else {
             Clock::system()
         };
+        encryption::expect_readable(store.as_ref(), &vault, clock.now()).await?;
         Ok(Self { store, clock, ids, entropy, vault, hasher })
     }
 
@@ -420,57 +421,4 @@ async fn open_store(config: &Config, ids: Arc<IdSource>) -> Result<Arc<dyn Store
         Some(Engine::Sqlite) => Arc::new(SqliteStore::open(url, ids).await?),
         None => bail!("database.url: names no engine"),
     })
-}
-
-/// The configured encryption key; in development, one that is made at first start: beside the file, or in the database
-/// that several processes share.
-async fn encryption_key(config: &Config, store: &dyn Store, entropy: &Entropy) -> Result<[u8; 32]> {
-    let configured = config.security.encryption_key.expose_secret();
-    if !configured.is_empty() {
-        return Ok(Vault::key_from_base64(configured)?);
-    }
-    if config.mode == Mode::Production {
-        bail!("security.encryption_key: production needs one");
-    }
-    let url = config.database.url.expose_secret();
-    if Engine::of(url) == Some(Engine::Postgres) {
-        let fresh = Vault::generate_key(entropy);
-        let kept = store.setting_or_insert("development_encryption_key", &fresh).await?;
-        return Ok(Vault::key_from_base64(&kept)?);
-    }
-    let path = SqliteStore::path(url)?.with_extension("encryption-key");
-    let failed = || format!("cannot read or make the development encryption key {}", path.display());
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Vault::key_from_base64(text.trim()).with_context(failed)?),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let key = Vault::generate_key(entropy);
-            write_private(&path, &key).with_context(failed)?;
-            Ok(Vault::key_from_base64(&key)?)
-        }
-        Err(error) => Err(error).with_context(failed),
-    }
-}
-
-/// Writes a file that only its owner may read, whole or not at all.
-fn write_private(path: &std::path::Path, text: &str) -> std::io::Result<()> {
-    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
-/// The key of the API key hashes. It is random and kept sealed in the database, so opening it also proves that the
-/// encryption key is the right one.
-async fn pepper(store: &dyn Store, vault: &Vault, entropy: &Entropy) -> Result<[u8; 32]> {
-    const NAME: &str = "api_key_pepper";
-    let fresh = vault.seal(NAME, &entropy.bytes::<32>());
-    let kept = store
-        .setting_or_insert(NAME, &format!("{}:{}", fresh.key_id, hex::encode(&fresh.ciphertext)))
-        .await?;
-    let (key_id, ciphertext) = kept.split_once(':').context("settings.api_key_pepper is damaged")?;
-    let ciphertext = hex::decode(ciphertext).context("settings.api_key_pepper is damaged")?;
-    let sealed = crate::vault::Sealed { key_id: key_id.to_owned(), ciphertext };
-    let opened =
-        vault.open(NAME, &sealed).context("security.encryption_key is not the one of this database")?;
-    opened.as_slice().try_into().context("settings.api_key_pepper is damaged")
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use zeroize::Zeroizing;
+
 /// A source of random bytes.
 #[derive(Clone)]
 pub struct Entropy(Arc<Fill>);
@@ -26,6 +28,14 @@ impl Entropy {
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         (self.0)(&mut bytes);
+        bytes
+    }
+
+    /// Random bytes that are wiped, and were never anywhere else.
+    #[must_use]
+    pub fn secret<const N: usize>(&self) -> Zeroizing<[u8; N]> {
+        let mut bytes = Zeroizing::new([0; N]);
+        (self.0)(&mut *bytes);
         bytes
     }
 }

@@ -26,6 +26,8 @@ words! {
         RecordAfterCommit "record_after_commit",
         /// Deliveries follow their endpoint, and the next batch of them does not yet.
         SettleAfterCommit "settle_after_commit",
+        /// Some secrets are sealed with the new encryption key, and the others are not yet.
+        ReencryptAfterCommit "reencrypt_after_commit",
     }
 }
 

@@ -34,6 +34,7 @@ pub mod test_clock;
 
 pub mod api_key;
 pub mod clock;
+pub mod encryption;
 pub mod entropy;
 pub mod id;
 pub mod kill_point;

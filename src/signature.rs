@@ -31,7 +31,7 @@ impl SigningSecret {
     /// A new secret.
     #[must_use]
     pub fn generate(entropy: &Entropy) -> Self {
-        let key = Zeroizing::new(entropy.bytes::<KEY_BYTES>());
+        let key = entropy.secret::<KEY_BYTES>();
         // Room for all of it at once: a text that grows leaves copies behind that nobody wipes.
         let mut text = Zeroizing::new(String::with_capacity(64));
         text.push_str(PREFIX);

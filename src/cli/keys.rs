@@ -6,6 +6,8 @@ use secrecy::ExposeSecret as _;
 
 use super::{ConfigArgs, say};
 use crate::{
+    app::Foundation,
+    encryption::{Reencrypted, Reencryption},
     id::KeyId,
     merchant::{MerchantId, Tenant},
     store::{KeyOwner, Page, Position},
@@ -19,6 +21,8 @@ pub(super) enum Command {
     List(ConfigArgs),
     /// Ends a key at once.
     Revoke(RevokeArgs),
+    /// Moves what earlier encryption keys sealed to the present one, while the service runs.
+    Reencrypt(ReencryptArgs),
 }
 
 #[derive(Args)]
@@ -44,6 +48,15 @@ pub(super) struct RevokeArgs {
     config: ConfigArgs,
 }
 
+#[derive(Args)]
+pub(super) struct ReencryptArgs {
+    /// Moves nothing, and fails where there is something to move
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mode {
     Test,
@@ -60,6 +73,7 @@ impl Command {
             Self::Create(args) => create(args).await,
             Self::List(config) => list(&config).await,
             Self::Revoke(args) => revoke(&args).await,
+            Self::Reencrypt(args) => reencrypt(&args).await,
         }
     }
 }
@@ -119,5 +133,23 @@ async fn revoke(args: &RevokeArgs) -> Result<()> {
         bail!("no such key: {}", args.id);
     }
     say(&format!("{} is revoked.", args.id));
+    Ok(())
+}
+
+async fn reencrypt(args: &ReencryptArgs) -> Result<()> {
+    let Foundation { store, vault, clock, .. } = args.config.open().await?;
+    let reencryption = Reencryption { store: store.as_ref(), vault: &vault, clock: &clock };
+    let outcome = if args.check { reencryption.check().await } else { reencryption.run().await };
+    store.close().await;
+    let Reencrypted { secrets, pepper } = outcome?;
+    let key = if pepper { "and the key of the API keys' hashes" } else { "and nothing else" };
+    let current = vault.current_key();
+    if !args.check {
+        say(&format!("{secrets} signing secrets {key} were moved to the encryption key {current}."));
+    } else if secrets > 0 || pepper {
+        bail!("{secrets} signing secrets {key} are not sealed with the encryption key {current}");
+    } else {
+        say(&format!("Everything is sealed with the encryption key {current}."));
+    }
     Ok(())
 }

@@ -21,15 +21,15 @@ pub use sqlite::SqliteStore;
 pub use types::{
     Accepted, ApiKey, Claimed, DeliveryFilter, EndpointChange, EventFilter, IdempotencyConflict, KeyOwner,
     LeaseOffer, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page, Paged, Places, Position,
-    Recorded, Room,
+    Recorded, Resealed, Room,
 };
 
 use crate::{
     clock::UnixMs,
     delivery::{Attempt, AttemptResult, Delivery},
-    endpoint::Endpoint,
+    endpoint::{Endpoint, SealedSecret},
     event::{Event, NewEvent},
-    id::{DeliveryId, EndpointId, EventId, KeyId, LeaseToken},
+    id::{DeliveryId, EndpointId, EventId, KeyId, LeaseToken, SecretId},
     merchant::Tenant,
 };
 
@@ -56,6 +56,26 @@ pub trait Store: Send + Sync + 'static {
 
     /// What is kept under `name`.
     async fn setting(&self, name: &str) -> Result<Option<String>>;
+
+    /// Replaces what is kept under `name` if it is `before`; answers whether it was.
+    async fn replace_setting(&self, name: &str, before: &str, after: &str) -> Result<bool>;
+
+    // --- encryption keys ---
+
+    /// The ids of all keys with which signing secrets are sealed.
+    async fn sealing_keys(&self) -> Result<Vec<String>>;
+
+    /// At most `limit` signing secrets that live and are sealed with this key, by id, behind `after`.
+    async fn secrets_sealed_with(
+        &self,
+        key_id: &str,
+        after: Option<SecretId>,
+        limit: u32,
+        now: UnixMs,
+    ) -> Result<Vec<SealedSecret>>;
+
+    /// Replaces the seals of these secrets, as far as they are still as they were read; answers how many.
+    async fn reseal_secrets(&self, secrets: &[Resealed]) -> Result<u32>;
 
     // --- API keys ---
 

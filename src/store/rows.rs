@@ -4,6 +4,7 @@ use std::{fmt::Display, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 use sqlx::FromRow;
+use subtle::ConstantTimeEq as _;
 
 use super::{ApiKey, KeyOwner, Page, Paged, Position, Result, StoreError};
 use crate::{
@@ -59,6 +60,21 @@ pub(super) struct ApiKeyRow {
     last4: String,
     created_at: i64,
     expires_at: Option<i64>,
+}
+
+/// A key that was looked for by its hash.
+#[derive(FromRow)]
+pub(super) struct FoundApiKeyRow {
+    #[sqlx(flatten)]
+    key: ApiKeyRow,
+    secret_hash: Vec<u8>,
+}
+
+impl FoundApiKeyRow {
+    /// The key, if its hash is this one: compared here too, in constant time, whatever the database compares.
+    pub(super) fn with_hash(self, secret_hash: &[u8; 32]) -> Option<ApiKeyRow> {
+        bool::from(self.secret_hash.ct_eq(secret_hash)).then_some(self.key)
+    }
 }
 
 impl TryFrom<ApiKeyRow> for ApiKey {
@@ -137,6 +153,26 @@ impl TryFrom<EndpointRow> for Endpoint {
             description: row.description,
             created_at: UnixMs(row.created_at),
             updated_at: UnixMs(row.updated_at),
+        })
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct SealedSecretRow {
+    id: String,
+    key_id: String,
+    ciphertext: Vec<u8>,
+    expires_at: Option<i64>,
+}
+
+impl TryFrom<SealedSecretRow> for SealedSecret {
+    type Error = StoreError;
+
+    fn try_from(row: SealedSecretRow) -> Result<Self> {
+        Ok(Self {
+            id: read(&row.id, "signing_secrets", "id", &row.id)?,
+            sealed: Sealed { key_id: row.key_id, ciphertext: row.ciphertext },
+            expires_at: row.expires_at.map(UnixMs),
         })
     }
 }

@@ -27,6 +27,20 @@ pub(super) const INSERT_SETTING: &str =
     "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
 pub(super) const PUT_SETTING: &str = "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
 
+pub(super) const REPLACE_SETTING: &str = "UPDATE settings SET value = $3 WHERE name = $1 AND value = $2";
+
+/// Hops from key to key through the index.
+pub(super) const SEALING_KEYS: &str = "WITH RECURSIVE sealing (key_id) AS ( \
+       SELECT (SELECT key_id FROM signing_secrets ORDER BY key_id LIMIT 1) \
+       UNION ALL \
+       SELECT (SELECT s.key_id FROM signing_secrets s WHERE s.key_id > sealing.key_id ORDER BY s.key_id LIMIT 1) \
+       FROM sealing WHERE sealing.key_id IS NOT NULL) \
+     SELECT key_id FROM sealing WHERE key_id IS NOT NULL";
+pub(super) const SECRETS_SEALED_WITH: &str = "SELECT id, key_id, ciphertext, expires_at FROM signing_secrets \
+     WHERE key_id = $1 AND id > $2 AND (expires_at IS NULL OR expires_at > $3) ORDER BY id LIMIT $4";
+pub(super) const RESEAL_SECRET: &str =
+    "UPDATE signing_secrets SET key_id = $3, ciphertext = $4 WHERE id = $1 AND ciphertext = $2";
+
 macro_rules! api_key_columns {
     () => {
         "id, merchant_id, livemode, service, publishable_key, last4, created_at, expires_at"
@@ -41,7 +55,7 @@ pub(super) const INSERT_API_KEY: &str = concat!(
 pub(super) const FIND_API_KEY: &str = concat!(
     "SELECT ",
     api_key_columns!(),
-    " FROM api_keys WHERE secret_hash = $1 AND (expires_at IS NULL OR expires_at > $2)"
+    ", secret_hash FROM api_keys WHERE secret_hash = $1 AND (expires_at IS NULL OR expires_at > $2)"
 );
 pub(super) const LIST_API_KEYS: PagedSql = paged!(
     concat!("SELECT ", api_key_columns!(), " FROM api_keys WHERE (expires_at IS NULL OR expires_at > $3)"),

@@ -62,6 +62,17 @@ pub struct NewSecret {
     pub sealed: Sealed,
 }
 
+/// A signing secret to seal anew.
+#[derive(Clone, Debug)]
+pub struct Resealed {
+    /// Its id, to which the seal is bound.
+    pub id: SecretId,
+    /// As it was read: where it is otherwise by now, it stays.
+    pub before: Sealed,
+    /// As it is to be.
+    pub after: Sealed,
+}
+
 /// An endpoint to register.
 #[derive(Clone, Debug)]
 pub struct NewEndpoint {

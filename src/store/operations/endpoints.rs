@@ -8,7 +8,7 @@ use crate::{
     kill_point::KillPoint,
     merchant::Tenant,
     store::{
-        EndpointChange, NewEndpoint, NewSecret, Result,
+        EndpointChange, NewEndpoint, NewSecret, Resealed, Result,
         rows::{EndpointRow, write_enabled_events},
         sql,
     },
@@ -105,6 +105,20 @@ impl Engine {
         insert_secret(&mut write, &id, secret, now).await?;
         write.commit().await?;
         Ok(Some(row.try_into()?))
+    }
+
+    pub(super) async fn reseal(&self, secrets: &[Resealed]) -> Result<u32> {
+        let mut write = self.write().await?;
+        let mut resealed = 0;
+        for Resealed { id, before, after } in secrets {
+            let (was, key_id, is) =
+                (before.ciphertext.as_slice(), after.key_id.as_str(), after.ciphertext.as_slice());
+            let update = query!(sql::RESEAL_SECRET, id.to_string(), was, key_id, is);
+            resealed += affected(&update.execute(&mut *write).await?);
+        }
+        write.commit().await?;
+        reached(KillPoint::ReencryptAfterCommit);
+        Ok(resealed)
     }
 
     pub(super) async fn settle(

@@ -20,16 +20,19 @@ use super::{Database, Engine, Write, batches};
 use crate::{
     clock::UnixMs,
     delivery::{Attempt, AttemptResult, Delivery},
-    endpoint::Endpoint,
+    endpoint::{Endpoint, SealedSecret},
     event::{Event, NewEvent},
-    id::{DeliveryId, EndpointId, EventId, KeyId, LeaseToken},
+    id::{DeliveryId, EndpointId, EventId, KeyId, LeaseToken, SecretId},
     kill_point::reached,
     merchant::Tenant,
     store::{
         Accepted, ApiKey, Claimed, DeliveryFilter, EndpointChange, EventFilter, IdempotencyConflict,
         KeyOwner, LeaseOffer, Listen, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page, Paged,
-        Recorded, Result, Store, StoreError,
-        rows::{ApiKeyRow, AttemptRow, Bounds, DeliveryRow, EndpointRow, EventRow, read},
+        Recorded, Resealed, Result, Store, StoreError,
+        rows::{
+            ApiKeyRow, AttemptRow, Bounds, DeliveryRow, EndpointRow, EventRow, FoundApiKeyRow,
+            SealedSecretRow, read,
+        },
         sql,
     },
 };
@@ -173,6 +176,38 @@ impl Store for Engine {
         .await
     }
 
+    async fn replace_setting(&self, name: &str, before: &str, after: &str) -> Result<bool> {
+        Ok(self.change(|| query!(sql::REPLACE_SETTING, name, before, after)).await? == 1)
+    }
+
+    async fn sealing_keys(&self) -> Result<Vec<String>> {
+        self.run(|| async {
+            Ok(query_scalar!(String, sql::SEALING_KEYS).fetch_all(&mut *self.read().await?).await?)
+        })
+        .await
+    }
+
+    async fn secrets_sealed_with(
+        &self,
+        key_id: &str,
+        after: Option<SecretId>,
+        limit: u32,
+        now: UnixMs,
+    ) -> Result<Vec<SealedSecret>> {
+        self.run(|| async {
+            let after = after.map_or_else(String::new, |id| id.to_string());
+            let (text, limit) = (sql::SECRETS_SEALED_WITH, i64::from(limit));
+            let rows = query_as!(SealedSecretRow, text, key_id, after, now.0, limit);
+            let rows = rows.fetch_all(&mut *self.read().await?).await?;
+            rows.into_iter().map(TryInto::try_into).collect()
+        })
+        .await
+    }
+
+    async fn reseal_secrets(&self, secrets: &[Resealed]) -> Result<u32> {
+        self.run(|| self.reseal(secrets)).await
+    }
+
     async fn insert_api_key(&self, key: &NewApiKey, now: UnixMs) -> Result<ApiKey> {
         self.run(|| async {
             let mut write = self.write().await?;
@@ -184,7 +219,12 @@ impl Store for Engine {
     }
 
     async fn find_api_key(&self, secret_hash: &[u8; 32], now: UnixMs) -> Result<Option<ApiKey>> {
-        self.find(|| query_as!(ApiKeyRow, sql::FIND_API_KEY, secret_hash.as_slice(), now.0)).await
+        let find = || async {
+            let row = query_as!(FoundApiKeyRow, sql::FIND_API_KEY, secret_hash.as_slice(), now.0);
+            Ok(row.fetch_optional(&mut *self.read().await?).await?)
+        };
+        let found: Option<FoundApiKeyRow> = self.run(find).await?;
+        found.and_then(|row| row.with_hash(secret_hash)).map(TryInto::try_into).transpose()
     }
 
     async fn list_api_keys(

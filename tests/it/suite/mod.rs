@@ -4,6 +4,7 @@ mod api;
 mod chaos;
 mod crash;
 mod delivery;
+mod encryption;
 mod ingest;
 mod keys;
 mod limits;

@@ -1,6 +1,10 @@
 //! The engines that the suite runs on, each with fresh databases.
 
-use std::{collections::BTreeMap, process::Stdio, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    process::{Output, Stdio},
+    sync::Arc,
+};
 
 use k_webhooks::{
     config,
@@ -129,6 +133,14 @@ impl Database {
             dump.insert(table[0].clone(), rows.into_iter().flatten().collect());
         }
         dump
+    }
+
+    /// Runs the program on this database to its end.
+    pub(crate) async fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).args(["--config", "/dev/null"]).current_dir(self.folder.path());
+        command.env("K_WEBHOOKS__DATABASE__URL", &self.url).envs(variables.iter().copied());
+        command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap()
     }
 
     /// `serve` on this database.

@@ -78,6 +78,11 @@ impl Caller {
         Self { client, base: format!("http://{address}"), key: key.to_owned() }
     }
 
+    /// The key it calls with.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     pub(crate) async fn send(
         &self,
         method: &str,
