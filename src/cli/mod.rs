@@ -1,6 +1,7 @@
 //! The command line: a file for each subcommand.
 
 mod demo;
+mod healthcheck;
 mod keys;
 mod serve;
 mod sign;
@@ -34,6 +35,8 @@ enum Command {
     Migrate(ConfigArgs),
     /// A live tour on embedded storage.
     Demo,
+    /// Asks the service that runs here with the same options whether it is ready.
+    Healthcheck(ConfigArgs),
     /// API keys without the HTTP API.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -121,6 +124,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             say("The database is up to date.");
         }
         Command::Demo => demo::demo().await?,
+        Command::Healthcheck(args) => args.check_health().await?,
         Command::Keys(command) => command.run().await?,
         Command::Sign(args) => args.run().await?,
         Command::Verify(args) => return args.run().await,

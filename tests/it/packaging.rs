@@ -1,0 +1,153 @@
+//! What the service is shipped in: the image, the systemd unit, and the confinement that both promise.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Output, Stdio},
+};
+
+use k_webhooks::config::{Config, Mode};
+use serde_json::json;
+use tokio::process::Command;
+
+use crate::support::{
+    Caller, charge,
+    engine::{Engine as _, Sqlite},
+    process::{BOOTSTRAP_KEY, PROGRAM, Process},
+};
+
+const ENCRYPTION_KEY: (&str, &str) =
+    ("K_WEBHOOKS__SECURITY__ENCRYPTION_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+
+fn file(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The options that a text sets, in the form `K_WEBHOOKS__SECTION__KEY=value`.
+fn options(text: &str) -> Vec<(String, String)> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let words =
+        lines.flat_map(str::split_whitespace).map(|word| word.strip_prefix("Environment=").unwrap_or(word));
+    let pairs = words.filter(|word| word.starts_with("K_WEBHOOKS__")).filter_map(|word| word.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn load(options: Vec<(String, String)>) -> Result<Config, String> {
+    Config::load(Some(Path::new("/dev/null")), options, &[]).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_image_runs_in_production_and_not_without_an_encryption_key() {
+    let image = file("Dockerfile");
+    let mut options = options(&image);
+    assert_eq!(load(options.clone()).unwrap_err(), "security.encryption_key: production needs one");
+    options.push((ENCRYPTION_KEY.0.to_owned(), ENCRYPTION_KEY.1.to_owned()));
+    let config = load(options).unwrap();
+    assert_eq!(config.mode, Mode::Production);
+    let exposed: Vec<_> = image.lines().filter_map(|line| line.strip_prefix("EXPOSE ")).collect();
+    assert_eq!(exposed, [config.server.listen.port().to_string()], "never the internal listener");
+    let user = image.lines().filter_map(|line| line.strip_prefix("USER ")).next_back();
+    assert!(user.is_some_and(|user| user.split(':').all(|id| id.parse::<u32>().is_ok_and(|id| id > 0))));
+    assert!(image.contains("cargo build --release --locked"));
+}
+
+#[tokio::test]
+async fn the_systemd_unit_is_well_formed_runs_in_production_and_is_confined() {
+    let unit = file("deploy/k-webhooks.service");
+    // A credential is a file, which is there only under systemd.
+    let mut options = options(&unit);
+    options.retain(|(name, _)| !name.ends_with("_FILE"));
+    options.push((ENCRYPTION_KEY.0.to_owned(), ENCRYPTION_KEY.1.to_owned()));
+    assert_eq!(load(options).unwrap().mode, Mode::Production);
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("k-webhooks.service");
+    fs::write(&path, unit.replace("/usr/local/bin/k-webhooks", PROGRAM)).unwrap();
+    let analyze = async |arguments: &[&str]| -> Output {
+        let mut command = Command::new("systemd-analyze");
+        command.args(arguments).arg(&path).output().await.expect("systemd-analyze is installed")
+    };
+    let verified = analyze(&["verify", "--man=no"]).await;
+    assert!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
+    // In tenths, of at most a hundred; a unit without any confinement has 96.
+    let confined = analyze(&["security", "--offline=true", "--threshold=12", "--no-pager"]).await;
+    assert!(confined.status.success(), "{}", String::from_utf8_lossy(&confined.stdout));
+}
+
+#[tokio::test]
+async fn healthcheck_says_whether_the_service_beside_it_is_ready() {
+    let database = Sqlite::database().await;
+    let process = Process::start(database.serve()).await;
+    let check = async |listen: String| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["healthcheck", "--config", "/dev/null", "--set", &format!("internal.listen={listen}")]);
+        command.output().await.unwrap()
+    };
+    for host in ["127.0.0.1", "0.0.0.0"] {
+        let ready = check(format!("{host}:{}", process.internal.port())).await;
+        assert!(ready.status.success() && ready.stdout == b"ready\n", "{ready:?}");
+    }
+    let port = process.internal.port();
+    process.kill().await;
+    let gone = check(format!("0.0.0.0:{port}")).await;
+    assert_eq!(gone.status.code(), Some(1));
+    let message = String::from_utf8(gone.stderr).unwrap();
+    assert!(message.contains(&format!("127.0.0.1:{port} does not answer")), "{message}");
+}
+
+/// Makes the root file system read-only for the program and what it starts, but for a memory file system at `$STATE`, and
+/// gives up root with all that belongs to it.
+const CONFINE: &str = r#"
+set -eu
+mount -t tmpfs -o mode=0700,uid=10001,gid=10001 tmpfs "$STATE"
+mount -o remount,bind,ro /
+if touch "$STATE/../proof" 2> /dev/null; then exit 1; fi
+cd "$STATE"
+exec setpriv --reuid 10001 --regid 10001 --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs "$@"
+"#;
+
+#[tokio::test]
+async fn the_service_needs_neither_root_nor_capabilities_nor_a_file_system_to_write_to_beside_its_state() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    // Where anybody may run it, wherever it was built.
+    let (program, state) = (folder.path().join("k-webhooks"), folder.path().join("state"));
+    fs::copy(PROGRAM, &program).unwrap();
+    fs::create_dir(&state).unwrap();
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", CONFINE, "sh"])
+        .args([program.as_os_str(), "serve".as_ref(), "--config".as_ref(), "/dev/null".as_ref()])
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap())
+        .env("STATE", &state)
+        .envs(options(&file("Dockerfile")))
+        .envs([ENCRYPTION_KEY])
+        .env("K_WEBHOOKS__DATABASE__URL", format!("sqlite://{}/k.db", state.display()))
+        .env("K_WEBHOOKS__SERVER__LISTEN", "127.0.0.1:0")
+        .env("K_WEBHOOKS__INTERNAL__LISTEN", "127.0.0.1:0")
+        .env("K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY", BOOTSTRAP_KEY)
+        .env("K_WEBHOOKS__LOG__FORMAT", "json")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut process = Process::start(command).await;
+
+    let status = fs::read_to_string(format!("/proc/{}/status", process.child.id().unwrap())).unwrap();
+    for (name, value) in [("Uid", "10001"), ("Gid", "10001"), ("NoNewPrivs", "1")] {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        assert!(line.split_whitespace().skip(1).all(|field| field == value), "{line}");
+    }
+    for line in status.lines().filter(|line| line.starts_with("Cap")) {
+        assert!(line.ends_with("\t0000000000000000"), "{line}");
+    }
+    let merchant: Caller = process.merchant().await;
+    let endpoint = json!({ "url": "https://example.com/hooks", "enabled_events": ["payout.paid"] });
+    merchant.post("/v1/webhook_endpoints", endpoint).await.expect(201);
+    process.internal().post("/v1/events", charge()).await.expect(201);
+    assert_eq!(merchant.get("/v1/events").await.expect(200)["data"].as_array().unwrap().len(), 1);
+    assert!(fs::read_dir(&state).unwrap().next().is_none(), "what it wrote is in a mount of its own");
+    process.terminate();
+    assert_eq!(process.child.wait().await.unwrap().code(), Some(0));
+}
