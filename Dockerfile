@@ -1,7 +1,7 @@
 FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY Cargo.toml Cargo.lock config.toml ./
+COPY Cargo.toml Cargo.lock build.rs config.toml ./
 COPY .cargo ./.cargo
 COPY src ./src
 COPY migrations ./migrations

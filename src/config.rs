@@ -6,20 +6,17 @@
 #![expect(missing_docs, reason = "config.toml says what each option is for")]
 
 mod layers;
+mod rules;
 #[cfg(test)]
 mod tests;
 
 use std::{net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 use ipnet::{IpNet, Ipv6Net};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::{
-    ingest::IDEMPOTENCY_RETENTION,
-    transport::{NAT64_PREFIX_LENGTHS, PortRange},
-    vault::Vault,
-};
+use crate::transport::PortRange;
 
 /// The file as it stands in the repository: every option at its default.
 pub const DEFAULTS: &str = include_str!("../config.toml");
@@ -175,16 +172,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// Below the least, commits on a busy disk would fail; above the most, nobody waits.
-const STATEMENT_TIMEOUTS: std::ops::RangeInclusive<Duration> =
-    Duration::from_millis(100)..=Duration::from_secs(600);
-
-/// A browser's cookies and tokens fit into less, but not into much less.
-const HEAD_BYTES_MIN: usize = 8 * 1024;
-
-/// What nobody guesses, even where it is made of words.
-const BOOTSTRAP_KEY_CHARS_MIN: usize = 32;
-
 /// What keeps the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -248,7 +235,7 @@ impl Config {
             layers.lay_text(key, text, &format!("flag for {key}"))?;
         }
         let config: Self = layers.finish()?;
-        config.validate()?;
+        rules::check(&config)?;
         Ok(config)
     }
 
@@ -268,140 +255,6 @@ impl Config {
             );
         }
         networks
-    }
-
-    fn validate(&self) -> Result<(), ConfigError> {
-        let production = self.mode == Mode::Production;
-        let encryption_key = self.security.encryption_key.expose_secret();
-        let bootstrap_key = self.internal.bootstrap_key.expose_secret();
-        let url = self.database.url.expose_secret();
-        let rules = [
-            (
-                Engine::of(url).is_none(),
-                "database.url: must be a sqlite: or postgres: URL, such as sqlite://data/k-webhooks.db or \
-                 postgres://user:password@host/database",
-            ),
-            // One connection claims and records while another accepts.
-            (self.database.max_connections < 2, "database.max_connections: must be at least 2"),
-            (
-                !STATEMENT_TIMEOUTS.contains(&self.database.statement_timeout),
-                "database.statement_timeout: must be from 100ms to 10m",
-            ),
-            (self.database.poll.is_zero(), "database.poll: must be longer than zero"),
-            (self.retry.ladder.is_empty(), "retry.ladder: must have at least one delay"),
-            (
-                self.retry.ladder.contains(&Duration::ZERO),
-                "retry.ladder: every delay must be longer than zero",
-            ),
-            (self.retry.window.is_zero(), "retry.window: must be longer than zero"),
-            (!(0.0..=1.0).contains(&self.retry.jitter), "retry.jitter: must be from 0 to 1"),
-            (self.delivery.timeout.is_zero(), "delivery.timeout: must be longer than zero"),
-            (self.delivery.connect_timeout.is_zero(), "delivery.connect_timeout: must be longer than zero"),
-            (
-                self.delivery.connect_timeout > self.delivery.timeout,
-                "delivery.connect_timeout: must not be longer than delivery.timeout",
-            ),
-            (self.delivery.max_in_flight == 0, "delivery.max_in_flight: must be at least 1"),
-            (
-                self.delivery.max_in_flight_per_endpoint == 0,
-                "delivery.max_in_flight_per_endpoint: must be at least 1",
-            ),
-            (self.limits.event_body_max == 0, "limits.event_body_max: must be larger than zero"),
-            (self.limits.batch_body_max == 0, "limits.batch_body_max: must be larger than zero"),
-            (
-                !(1..=1000).contains(&self.limits.batch_events_max),
-                "limits.batch_events_max: must be from 1 to 1000",
-            ),
-            (self.limits.accept_queue_max == 0, "limits.accept_queue_max: must be at least 1"),
-            (
-                self.limits.accept_queue_bytes_max
-                    < self.limits.batch_body_max.max(self.limits.event_body_max),
-                "limits.accept_queue_bytes_max: must not be smaller than limits.batch_body_max and event_body_max",
-            ),
-            (self.limits.endpoints_per_merchant == 0, "limits.endpoints_per_merchant: must be at least 1"),
-            (self.limits.requests_per_second == 0, "limits.requests_per_second: must be at least 1"),
-            (
-                self.limits.failed_authentications_per_minute == 0,
-                "limits.failed_authentications_per_minute: must be at least 1",
-            ),
-            (self.limits.head_bytes_max < HEAD_BYTES_MIN, "limits.head_bytes_max: must be at least 8KiB"),
-            (self.limits.request_timeout.is_zero(), "limits.request_timeout: must be longer than zero"),
-            (self.limits.connections_max == 0, "limits.connections_max: must be at least 1"),
-            (
-                self.limits.connections_per_address_max == 0,
-                "limits.connections_per_address_max: must be at least 1",
-            ),
-            (
-                self.server.tls_certificate.is_some() != self.server.tls_key.is_some(),
-                "server.tls_key: goes with server.tls_certificate, and neither without the other",
-            ),
-            (
-                self.internal.tls_certificate.is_some() != self.internal.tls_key.is_some(),
-                "internal.tls_key: goes with internal.tls_certificate, and neither without the other",
-            ),
-            (
-                self.retention.events <= self.retry.window,
-                "retention.events: must be longer than retry.window",
-            ),
-            (
-                self.retention.events < IDEMPOTENCY_RETENTION,
-                "retention.events: must be at least 24h, for which idempotency keys are remembered",
-            ),
-            (
-                self.server.listen == self.internal.listen && self.server.listen.port() != 0,
-                "internal.listen: must not be server.listen",
-            ),
-            (
-                !encryption_key.is_empty() && Vault::key_from_base64(encryption_key).is_err(),
-                "security.encryption_key: must be the base64 of 32 bytes",
-            ),
-            (
-                self.security
-                    .earlier_encryption_keys
-                    .iter()
-                    .any(|key| Vault::key_from_base64(key.expose_secret()).is_err()),
-                "security.earlier_encryption_keys: each must be the base64 of 32 bytes",
-            ),
-            (
-                encryption_key.is_empty() && !self.security.earlier_encryption_keys.is_empty(),
-                "security.earlier_encryption_keys: needs security.encryption_key, to which to move",
-            ),
-            (
-                production
-                    && !bootstrap_key.is_empty()
-                    && bootstrap_key.chars().count() < BOOTSTRAP_KEY_CHARS_MIN,
-                "internal.bootstrap_key: production needs at least 32 characters",
-            ),
-            (production && encryption_key.is_empty(), "security.encryption_key: production needs one"),
-            (
-                production && self.test_clock.enabled,
-                "test_clock.enabled: production runs on the system's clock",
-            ),
-            (
-                production && self.security.allow_http,
-                "security.allow_http: production delivers over https only",
-            ),
-            (
-                production && self.security.allow_networks.iter().any(|network| network.prefix_len() == 0),
-                "security.allow_networks: production does not allow every address; name the networks",
-            ),
-            (self.security.ports.is_empty(), "security.ports: must have at least one port"),
-            (
-                self.security
-                    .nat64_prefixes
-                    .iter()
-                    .any(|prefix| !NAT64_PREFIX_LENGTHS.contains(&prefix.prefix_len())),
-                "security.nat64_prefixes: every prefix must have a length of 32, 40, 48, 56, 64 or 96",
-            ),
-            (
-                tracing_subscriber::EnvFilter::try_new(&self.log.filter).is_err(),
-                "log.filter: must be a tracing filter, such as info or k_webhooks=debug",
-            ),
-        ];
-        match rules.into_iter().find(|(broken, _)| *broken) {
-            Some((_, message)) => Err(ConfigError(message.to_owned())),
-            None => Ok(()),
-        }
     }
 }
 

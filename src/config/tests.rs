@@ -1,3 +1,5 @@
+use secrecy::ExposeSecret as _;
+
 use super::*;
 
 fn load(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, String> {
@@ -14,7 +16,7 @@ fn load(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Res
 #[test]
 fn the_built_in_defaults_are_what_the_repository_file_says() {
     let config = Config::default();
-    config.validate().unwrap();
+    rules::check(&config).unwrap();
     assert_eq!(config.mode, Mode::Development);
     assert_eq!(config.database.url.expose_secret(), "sqlite://data/k-webhooks.db");
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");

@@ -13,7 +13,7 @@ const ENDPOINTS: &str = "/v1/webhook_endpoints";
 #[tokio::test]
 async fn every_answer_tells_browsers_to_run_frame_and_keep_nothing() {
     let app = TestApp::with(&[("server.hsts_max_age", "365d")]).await;
-    let made = app.public.post(ENDPOINTS, json!({"url": "http://127.0.0.1:9/"})).await;
+    let made = app.public.post(ENDPOINTS, json!({"url": "http://127.0.0.1:3000/"})).await;
     made.expect(201);
     for answer in [
         made,
@@ -78,7 +78,7 @@ async fn json_bombs_and_misspellings_cost_no_more_than_they_are_worth() {
     let many: Vec<String> = (0..5_000).map(|number| format!(r#""f{number}":1"#)).collect();
     let refused = app.public.post(ENDPOINTS, format!("{{{}}}", many.join(","))).await;
     assert_eq!(refused.expect(400)["error"]["details"]["fieldErrors"].as_object().unwrap().len(), 50);
-    let types = json!({"url": "http://127.0.0.1:9/", "enabled_events": ["x".repeat(60_000)]});
+    let types = json!({"url": "http://127.0.0.1:3000/", "enabled_events": ["x".repeat(60_000)]});
     let refused = app.public.post(ENDPOINTS, types).await;
     assert_eq!(refused.refuses("enabled_events[0]"), r#"["is not an event type"]"#);
     assert!(refused.text.len() < 1_000);

@@ -15,7 +15,7 @@ use super::{Caller, charge, id, receiver::Receiver};
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_k-webhooks");
 
 /// A key that the processes of the tests accept on their internal listener.
-pub(crate) const BOOTSTRAP_KEY: &str = "bootstrap-key-of-the-tests";
+pub(crate) const BOOTSTRAP_KEY: &str = "bootstrap-key-of-the-tests-and-of-nothing-else";
 
 pub(crate) struct Process {
     pub(crate) child: Child,
