@@ -14,11 +14,14 @@ use tokio::process::Command;
 use crate::support::{
     Caller, charge,
     engine::{Engine as _, Sqlite},
-    process::{BOOTSTRAP_KEY, PROGRAM, Process},
+    process::{PROGRAM, Process},
 };
 
 const ENCRYPTION_KEY: (&str, &str) =
     ("K_WEBHOOKS__SECURITY__ENCRYPTION_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+
+/// As long as production wants it.
+const BOOTSTRAP_KEY: &str = "bootstrap-key-of-the-tests-of-packaging";
 
 fn file(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -142,10 +145,12 @@ async fn the_service_needs_neither_root_nor_capabilities_nor_a_file_system_to_wr
     for line in status.lines().filter(|line| line.starts_with("Cap")) {
         assert!(line.ends_with("\t0000000000000000"), "{line}");
     }
-    let merchant: Caller = process.merchant().await;
+    let internal = Caller::new(process.internal, BOOTSTRAP_KEY);
+    let key = internal.post("/v1/merchants/m_1/api_keys", "{}").await.expect(201);
+    let merchant = Caller::new(process.public, key["secret_key"].as_str().unwrap());
     let endpoint = json!({ "url": "https://example.com/hooks", "enabled_events": ["payout.paid"] });
     merchant.post("/v1/webhook_endpoints", endpoint).await.expect(201);
-    process.internal().post("/v1/events", charge()).await.expect(201);
+    internal.post("/v1/events", charge()).await.expect(201);
     assert_eq!(merchant.get("/v1/events").await.expect(200)["data"].as_array().unwrap().len(), 1);
     assert!(fs::read_dir(&state).unwrap().next().is_none(), "what it wrote is in a mount of its own");
     process.terminate();
