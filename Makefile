@@ -1,4 +1,4 @@
-.PHONY: test run bench micro instructions crash
+.PHONY: test run bench micro instructions crash deny advisories
 
 # Everything that must hold: formatting, lints, documentation, every test. `--all-targets` in one profile, so that
 # each crate is built once.
@@ -7,6 +7,7 @@ test:
 	cargo fmt --all --check
 	cargo clippy --all-targets --locked -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --locked
+	$(MAKE) deny
 	cargo test --locked
 
 run:
@@ -31,3 +32,13 @@ crash:
 	tests/install-engines
 	K_WEBHOOKS_CRASH_EVENTS=$${K_WEBHOOKS_CRASH_EVENTS:-20000} K_WEBHOOKS_CRASH_KILLS=$${K_WEBHOOKS_CRASH_KILLS:-30} \
 		cargo test --locked --test it -- nothing_accepted_is_lost --nocapture --test-threads 1
+
+# What deny.toml says of dependencies: bans, licences and sources, from the lock file alone.
+deny:
+	tests/install-deny
+	cargo deny --locked check bans licenses sources
+
+# Known holes in dependencies, from the advisory database, which is fetched.
+advisories:
+	tests/install-deny
+	cargo deny --locked check advisories
