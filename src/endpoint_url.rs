@@ -93,7 +93,9 @@ fn check(address: SocketAddr, rules: &CallRules) -> Result<(), String> {
 }
 
 fn check_name(name: &str, port: u16, rules: &CallRules) -> Result<(), String> {
-    if DnsName::try_from(name.trim_end_matches('.')).is_err() {
+    // One dot at the end is the root. With more there are empty labels, and a number before them passes for a name.
+    let relative = name.strip_suffix('.').unwrap_or(name);
+    if relative.ends_with('.') || DnsName::try_from(relative).is_err() {
         return Err("must have a host that is a name of the DNS".to_owned());
     }
     rules.check_name(name, port).map_err(|what| format!("must not point to {name}, which is {what}"))
