@@ -1,4 +1,4 @@
-.PHONY: test run bench micro instructions crash deny advisories
+.PHONY: test run bench micro instructions crash deny advisories fuzz fuzz-short
 
 # Everything that must hold: formatting, lints, documentation, every test. `--all-targets` in one profile, so that
 # each crate is built once.
@@ -9,6 +9,7 @@ test:
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --locked
 	$(MAKE) deny
 	cargo test --locked
+	$(MAKE) fuzz-short
 
 run:
 	cargo run --release --locked -- serve
@@ -42,3 +43,15 @@ deny:
 advisories:
 	tests/install-deny
 	cargo deny --locked check advisories
+
+# Every fuzz target for ten seconds: enough to see that they run, and that the seeds hold under instrumentation.
+fuzz-short:
+	tests/install-fuzz
+	fuzz/run 10
+
+# The same at length, each target for FUZZ_SECONDS: optimised, which takes longer to build and tries ten times as many
+# inputs.
+FUZZ_SECONDS ?= 3600
+fuzz:
+	tests/install-fuzz
+	CARGO_PROFILE_RELEASE_OPT_LEVEL=1 fuzz/run $(FUZZ_SECONDS)

@@ -22,7 +22,7 @@ use crate::{
     },
     id::EventId,
     merchant::Tenant,
-    store::EventFilter,
+    store::{EventFilter, Page},
 };
 
 pub(super) fn router() -> Routes {
@@ -43,7 +43,15 @@ async fn list(
     Merchant(tenant): Merchant,
     RawQuery(query): RawQuery,
 ) -> Result<Json<EventList>, ApiError> {
-    let mut query = Query::parse(query.as_deref());
+    let (filter, page) = parse_event_list(query.as_deref())?;
+    let events = api.foundation.store.list_events(&tenant, &filter, &page).await?;
+    let events = beside(NAME, &page, events)?;
+    Ok(Json(EventList::new(events.items.iter(), events.has_more)))
+}
+
+/// Reads the query of `GET /v1/events`.
+pub fn parse_event_list(query: Option<&str>) -> Result<(EventFilter, Page<EventId>), ApiError> {
+    let mut query = Query::parse(query);
     let instant = |seconds: Option<i64>, rest: i64| {
         seconds.map(|at| UnixMs(at.saturating_mul(1000).saturating_add(rest)))
     };
@@ -54,10 +62,7 @@ async fn list(
         delivery_status: query.optional("delivery_status"),
     };
     let page = query.page();
-    query.finish()?;
-    let events = api.foundation.store.list_events(&tenant, &filter, &page).await?;
-    let events = beside(NAME, &page, events)?;
-    Ok(Json(EventList::new(events.items.iter(), events.has_more)))
+    query.finish().map(|()| (filter, page))
 }
 
 async fn retrieve(

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::{Api, Route, health, routes::Routes};
+pub use events::parse_event_list;
 
 /// The public listener.
 pub fn router(api: Arc<Api>) -> Router {
