@@ -30,7 +30,10 @@ use crate::{
     schedule::Schedule,
     store::{News, PostgresOptions, PostgresStore, SqliteStore, Store},
     test_clock::TestClock,
-    transport::{AddressPolicy, CallRules, HyperTransport, Resolve, SystemResolver, TransportSettings},
+    transport::{
+        AddressPolicy, CallRules, ConnectionLimits, HyperTransport, Resolve, SystemResolver,
+        TransportSettings,
+    },
     vault::Vault,
 };
 
@@ -58,6 +61,12 @@ impl Role {
 
 /// How long the others are told that there is work to take over, as this process ends.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long a connection to a receiver is used, however busy: then DNS decides anew where its name leads.
+const CONNECTION_AGE: Duration = Duration::from_secs(300);
+
+/// What a receiver may send on a connection between two responses: the heads of 32 that are as large as they may be.
+const UNASKED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The store with what is needed to read and write secrets in it.
 #[derive(Clone)]
@@ -402,6 +411,13 @@ fn transport_settings(config: &Config, rules: Arc<CallRules>) -> TransportSettin
         response_body_max: config.delivery.response_body_max,
         rules,
         idle_connections_per_host: config.delivery.max_in_flight_per_endpoint,
+        connections: ConnectionLimits {
+            kept_max: config.delivery.max_in_flight,
+            age: CONNECTION_AGE,
+            // As much as all attempts at one endpoint may read, besides what protocols need.
+            unasked_bytes_max: UNASKED_BYTES_MAX
+                + config.delivery.response_body_max * config.delivery.max_in_flight_per_endpoint,
+        },
         extra_root_certificates: config.security.extra_root_certificates.clone(),
     }
 }

@@ -24,11 +24,12 @@ use tokio::time::timeout_at;
 use super::{
     AttemptRequest, CallRules, Exchange, Failure, Resolve, Response, Transport,
     check::Checker,
-    connect::{Connector, PROGRESS, PeerAddress, Phase, Progress},
+    connect::{Connector, PROGRESS, Phase, Progress},
+    connection::{ConnectionLimits, Connections, Peer},
     tls::tls_config,
 };
 
-/// No connection outlives the check of its address for longer while idle.
+/// No connection is kept for longer while nothing is sent on it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Idle HTTP/2 connections are pinged, or a dead one would be used again.
@@ -55,6 +56,8 @@ pub struct TransportSettings {
     pub rules: Arc<CallRules>,
     /// Connections kept open to one host.
     pub idle_connections_per_host: usize,
+    /// What bounds the connections to all hosts.
+    pub connections: ConnectionLimits,
     /// A PEM file with roots that are trusted besides the system's.
     pub extra_root_certificates: Option<PathBuf>,
 }
@@ -93,7 +96,12 @@ impl HyperTransport {
     /// A transport that resolves names with `resolver`.
     pub fn new(settings: TransportSettings, resolver: Arc<dyn Resolve>) -> Result<Self, TransportError> {
         let TransportSettings { timeout, connect_timeout, response_body_max, rules, .. } = settings;
-        let connector = Connector { connect_timeout };
+        let connections = Connections {
+            limits: settings.connections,
+            end: settings.connections.age + IDLE_TIMEOUT + 2 * timeout,
+            open: Arc::default(),
+        };
+        let connector = Connector { connect_timeout, connections };
         let checker = Checker { rules, resolver, timeout: connect_timeout };
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls_config(settings.extra_root_certificates.as_deref())?)
@@ -172,6 +180,7 @@ impl Transport for HyperTransport {
         let exchange =
             PROGRESS.scope(Arc::clone(&call.progress), self.exchange(http_request, &call, deadline));
         let result = exchange.await;
+        call.finish();
         Exchange { duration: started.elapsed(), address: call.phase().address(), result }
     }
 }
@@ -183,15 +192,16 @@ struct Call {
 }
 
 impl Call {
-    /// The connection in use, new or kept, says more than the one that may have been opened for this exchange.
-    fn phase(&self) -> Phase {
+    /// What is known of the connection in use, new or kept.
+    fn peer(&self) -> Option<Peer> {
         let mut extensions = Extensions::new();
-        if let Some(connection) = self.connection.connection_metadata().as_ref() {
-            connection.get_extras(&mut extensions);
-        }
-        extensions
-            .get()
-            .map_or_else(|| self.progress.phase(), |PeerAddress(address)| Phase::Exchange(*address))
+        self.connection.connection_metadata().as_ref()?.get_extras(&mut extensions);
+        extensions.remove()
+    }
+
+    /// The connection in use says more than the one that may have been opened for this exchange.
+    fn phase(&self) -> Phase {
+        self.peer().map_or_else(|| self.progress.phase(), |peer| Phase::Exchange(peer.address))
     }
 
     /// Why the deadline passed before the head of the response had come.
@@ -199,6 +209,15 @@ impl Call {
         match (&self.progress.found, self.phase()) {
             (Err(unresolved), Phase::Waiting) => unresolved.clone(),
             (_, phase) => Failure::late(phase, timeout),
+        }
+    }
+
+    /// The exchange is over. A connection that is too old is left to those that still use it.
+    fn finish(&self) {
+        if self.peer().is_some_and(|peer| !peer.exchanged())
+            && let Some(connected) = self.connection.connection_metadata().as_ref()
+        {
+            connected.poison();
         }
     }
 }

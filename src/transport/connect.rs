@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    io,
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -11,24 +10,21 @@ use std::{
 };
 
 use http::Uri;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::{
-    client::legacy::connect::{Connected, Connection},
-    rt::TokioIo,
-};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{Failure, FailureCode, check::Found};
+use super::{
+    Failure, FailureCode,
+    check::Found,
+    connection::{Connections, TcpConnection},
+};
 
 /// Connects to what was found for the attempt in hand.
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) connect_timeout: Duration,
+    pub(super) connections: Connections,
 }
-
-/// The address at the other end of a connection, kept with it so that a reused one can tell.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PeerAddress(pub(super) SocketAddr);
 
 /// How far an exchange has come.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +36,7 @@ pub(super) enum Phase {
     /// TLS is not up yet.
     Handshake(SocketAddr),
     /// The request is on its way, or sent.
-    Exchange(SocketAddr),
+    Exchange(Option<SocketAddr>),
 }
 
 impl Phase {
@@ -48,7 +44,8 @@ impl Phase {
     pub(super) fn address(self) -> Option<SocketAddr> {
         match self {
             Self::Waiting => None,
-            Self::Connecting(address) | Self::Handshake(address) | Self::Exchange(address) => Some(address),
+            Self::Connecting(address) | Self::Handshake(address) => Some(address),
+            Self::Exchange(address) => address,
         }
     }
 }
@@ -85,7 +82,7 @@ tokio::task_local! {
 pub(super) struct ConnectError(pub(super) Failure);
 
 impl Connector {
-    async fn connect(self, progress: Arc<Progress>) -> Result<TcpConnection, ConnectError> {
+    async fn connect(self, progress: Arc<Progress>) -> Result<TokioIo<TcpConnection>, ConnectError> {
         let addresses = progress.found.clone().map_err(ConnectError)?;
         let mut last = unchecked();
         for address in addresses {
@@ -96,7 +93,7 @@ impl Connector {
                     // Requests are written whole; waiting to fill a segment only delays them.
                     let _ = stream.set_nodelay(true);
                     progress.enter(Phase::Handshake(address));
-                    return Ok(TcpConnection { stream: TokioIo::new(stream), address });
+                    return Ok(TokioIo::new(self.connections.add(stream, Some(address))));
                 }
                 Ok(Err(error)) => {
                     let reason = error.kind();
@@ -115,7 +112,7 @@ fn unchecked() -> Failure {
 }
 
 impl tower::Service<Uri> for Connector {
-    type Response = TcpConnection;
+    type Response = TokioIo<TcpConnection>;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -129,57 +126,5 @@ impl tower::Service<Uri> for Connector {
         let progress =
             PROGRESS.try_with(Arc::clone).unwrap_or_else(|_| Arc::new(Progress::new(Err(unchecked()))));
         Box::pin(self.clone().connect(progress))
-    }
-}
-
-/// A TCP connection that remembers whom it is to.
-pub(super) struct TcpConnection {
-    stream: TokioIo<TcpStream>,
-    address: SocketAddr,
-}
-
-impl Connection for TcpConnection {
-    fn connected(&self) -> Connected {
-        Connected::new().extra(PeerAddress(self.address))
-    }
-}
-
-impl Read for TcpConnection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl Write for TcpConnection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 }

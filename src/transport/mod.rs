@@ -7,6 +7,7 @@ mod address;
 mod check;
 mod client;
 mod connect;
+mod connection;
 mod failure;
 mod resolve;
 mod rules;
@@ -23,6 +24,7 @@ use http::HeaderMap;
 
 pub use address::{AddressPolicy, Forbidden, NAT64_PREFIX_LENGTHS};
 pub use client::{HyperTransport, TransportError, TransportSettings};
+pub use connection::ConnectionLimits;
 pub use resolve::{Resolve, SystemResolver};
 pub use rules::{CallRules, PortRange};
 

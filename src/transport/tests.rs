@@ -1,7 +1,9 @@
 //! The transport against real sockets on this machine: what it sends, what it keeps, and every way an exchange can end.
 
+mod hostile;
 mod outbound;
 mod support;
+mod tls;
 
 use std::{convert::Infallible, future::ready, net::SocketAddr, sync::Arc};
 

@@ -22,12 +22,16 @@ use tokio::{
 };
 use tokio_rustls::{
     TlsAcceptor,
-    rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer},
+    rustls::{
+        ALL_VERSIONS, ServerConfig, SupportedProtocolVersion,
+        crypto::aws_lc_rs,
+        pki_types::{CertificateDer, PrivateKeyDer},
+    },
 };
 
 use super::super::{
-    AddressPolicy, AttemptRequest, CallRules, Exchange, HyperTransport, Resolve, Transport as _,
-    TransportSettings,
+    AddressPolicy, AttemptRequest, CallRules, ConnectionLimits, Exchange, HyperTransport, Resolve,
+    Transport as _, TransportSettings,
 };
 use crate::endpoint_url::EndpointUrl;
 
@@ -83,6 +87,11 @@ pub(super) fn settings(timeout: Duration) -> TransportSettings {
         response_body_max: BODY_MAX,
         rules: Arc::new(rules()),
         idle_connections_per_host: 4,
+        connections: ConnectionLimits {
+            kept_max: 100,
+            age: Duration::from_secs(300),
+            unasked_bytes_max: 1024 * 1024,
+        },
         extra_root_certificates: None,
     }
 }
@@ -232,17 +241,39 @@ impl Authority {
 
     /// TLS for a receiver called `name`, which speaks `protocols` (ALPN).
     pub(super) fn acceptor(&self, name: &str, protocols: &[&str]) -> TlsAcceptor {
-        let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        TlsAcceptor::from(Arc::new(config))
+        acceptor(self.certificate(&params), ALL_VERSIONS, protocols)
     }
+
+    /// A certificate that this authority signs, and its key.
+    pub(super) fn certificate(&self, params: &CertificateParams) -> Certified {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    }
+}
+
+pub(super) type Certified = (CertificateDer<'static>, PrivateKeyDer<'static>);
+
+/// A certificate that nobody signs but its own key.
+pub(super) fn self_signed(params: &CertificateParams) -> Certified {
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+}
+
+/// TLS with this certificate, in these versions.
+pub(super) fn acceptor(
+    (certificate, key): Certified,
+    versions: &[&'static SupportedProtocolVersion],
+    protocols: &[&str],
+) -> TlsAcceptor {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
 }

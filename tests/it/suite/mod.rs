@@ -5,6 +5,7 @@ mod chaos;
 mod crash;
 mod delivery;
 mod encryption;
+mod hostile;
 mod ingest;
 mod keys;
 mod limits;
