@@ -65,8 +65,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a connection to a receiver is used, however busy: then DNS decides anew where its name leads.
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
 
-/// What a receiver may send on a connection between two responses: the heads of 32 that are as large as they may be.
-const UNASKED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What a receiver may send on a connection between two responses: what HTTP/2 lets it send ahead, and as much for heads.
+const UNASKED_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// The store with what is needed to read and write secrets in it.
 #[derive(Clone)]
@@ -410,6 +410,7 @@ fn transport_settings(config: &Config, rules: Arc<CallRules>) -> TransportSettin
         connect_timeout: config.delivery.connect_timeout,
         response_body_max: config.delivery.response_body_max,
         rules,
+        proxy: config.proxy(),
         idle_connections_per_host: config.delivery.max_in_flight_per_endpoint,
         connections: ConnectionLimits {
             kept_max: config.delivery.max_in_flight,

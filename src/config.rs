@@ -13,10 +13,10 @@ mod tests;
 use std::{net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 use ipnet::{IpNet, Ipv6Net};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use crate::transport::PortRange;
+use crate::transport::{PortRange, Proxy};
 
 /// The file as it stands in the repository: every option at its default.
 pub const DEFAULTS: &str = include_str!("../config.toml");
@@ -113,6 +113,8 @@ pub struct Security {
     pub allow_networks: Vec<IpNet>,
     pub ports: Vec<PortRange>,
     pub nat64_prefixes: Vec<Ipv6Net>,
+    /// Empty for none. May hold a password.
+    pub proxy: SecretString,
     #[serde(deserialize_with = "path")]
     pub extra_root_certificates: Option<PathBuf>,
 }
@@ -255,6 +257,12 @@ impl Config {
             );
         }
         networks
+    }
+
+    /// The proxy through which endpoints are called, if any.
+    #[must_use]
+    pub fn proxy(&self) -> Option<Proxy> {
+        Proxy::parse(self.security.proxy.expose_secret())
     }
 }
 

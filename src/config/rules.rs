@@ -171,6 +171,10 @@ fn security(config: &Config) -> Vec<Rule> {
             production && config.security.allow_networks.iter().any(|network| network.prefix_len() == 0),
             "security.allow_networks: production does not allow every address; name the networks",
         ),
+        (
+            !config.security.proxy.expose_secret().is_empty() && config.proxy().is_none(),
+            "security.proxy: must be http://user:password@host:port or socks5://user:password@host:port",
+        ),
         (config.security.ports.is_empty(), "security.ports: must have at least one port"),
         (
             config

@@ -1,5 +1,3 @@
-use secrecy::ExposeSecret as _;
-
 use super::*;
 
 fn load(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, String> {
@@ -172,6 +170,10 @@ fn every_error_is_one_line_that_names_the_key_and_the_nearest_valid_one() {
         (
             "[security]\nports = [\"443-80\"]",
             "security.ports[0]: \"443-80\" is not a port or a range of ports, such as 443 or 1024-65535",
+        ),
+        (
+            "[security]\nproxy = \"https://user:sesame@proxy\"",
+            "security.proxy: must be http://user:password@host:port or socks5://user:password@host:port",
         ),
         ("[security]\nports = []", "security.ports: must have at least one port"),
         (

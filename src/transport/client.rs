@@ -22,7 +22,7 @@ use hyper_util::{
 use tokio::time::timeout_at;
 
 use super::{
-    AttemptRequest, CallRules, Exchange, Failure, Resolve, Response, Transport,
+    AttemptRequest, CallRules, Exchange, Failure, Proxy, Resolve, Response, Transport,
     check::Checker,
     connect::{Connector, PROGRESS, Phase, Progress},
     connection::{ConnectionLimits, Connections, Peer},
@@ -44,7 +44,7 @@ const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// How the transport is bounded.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TransportSettings {
     /// One exchange, from resolving to the last byte of the response.
     pub timeout: Duration,
@@ -52,6 +52,8 @@ pub struct TransportSettings {
     pub connect_timeout: Duration,
     /// Bytes of a response's body that are read.
     pub response_body_max: usize,
+    /// What connects instead of this process, if anything.
+    pub proxy: Option<Proxy>,
     /// What may be called.
     pub rules: Arc<CallRules>,
     /// Connections kept open to one host.
@@ -101,8 +103,9 @@ impl HyperTransport {
             end: settings.connections.age + IDLE_TIMEOUT + 2 * timeout,
             open: Arc::default(),
         };
-        let connector = Connector { connect_timeout, connections };
-        let checker = Checker { rules, resolver, timeout: connect_timeout };
+        let checker =
+            Checker { rules, resolver, proxied: settings.proxy.is_some(), timeout: connect_timeout };
+        let connector = Connector { connect_timeout, proxy: settings.proxy.map(Arc::new), connections };
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls_config(settings.extra_root_certificates.as_deref())?)
             .https_or_http()

@@ -11,18 +11,19 @@ use std::{
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 
 use super::{
-    Failure, FailureCode,
-    check::Found,
+    Failure, FailureCode, Proxy,
+    check::{Found, port},
     connection::{Connections, TcpConnection},
 };
 
-/// Connects to what was found for the attempt in hand.
+/// Connects to what was found for the attempt in hand, or through the proxy.
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) connect_timeout: Duration,
+    pub(super) proxy: Option<Arc<Proxy>>,
     pub(super) connections: Connections,
 }
 
@@ -33,8 +34,8 @@ pub(super) enum Phase {
     Waiting,
     /// TCP to this address is not up yet.
     Connecting(SocketAddr),
-    /// TLS is not up yet.
-    Handshake(SocketAddr),
+    /// TLS is not up yet. Which address it is with is not known where a proxy connects.
+    Handshake(Option<SocketAddr>),
     /// The request is on its way, or sent.
     Exchange(Option<SocketAddr>),
 }
@@ -44,8 +45,8 @@ impl Phase {
     pub(super) fn address(self) -> Option<SocketAddr> {
         match self {
             Self::Waiting => None,
-            Self::Connecting(address) | Self::Handshake(address) => Some(address),
-            Self::Exchange(address) => address,
+            Self::Connecting(address) => Some(address),
+            Self::Handshake(address) | Self::Exchange(address) => address,
         }
     }
 }
@@ -82,17 +83,29 @@ tokio::task_local! {
 pub(super) struct ConnectError(pub(super) Failure);
 
 impl Connector {
-    async fn connect(self, progress: Arc<Progress>) -> Result<TokioIo<TcpConnection>, ConnectError> {
+    async fn connect(
+        self,
+        uri: Uri,
+        progress: Arc<Progress>,
+    ) -> Result<TokioIo<TcpConnection>, ConnectError> {
         let addresses = progress.found.clone().map_err(ConnectError)?;
+        if let Some(proxy) = &self.proxy {
+            let connecting = proxy.connect(uri.host().unwrap_or_default(), port(&uri));
+            let late = |_| Failure::timeout("the proxy made no connection", self.connect_timeout);
+            let stream = timeout(self.connect_timeout, connecting).await.map_err(late).flatten();
+            let stream = stream.map_err(ConnectError)?;
+            progress.enter(Phase::Handshake(None));
+            return Ok(TokioIo::new(self.connections.add(stream, None)));
+        }
         let mut last = unchecked();
         for address in addresses {
             progress.enter(Phase::Connecting(address));
-            let connecting = tokio::time::timeout(self.connect_timeout, TcpStream::connect(address));
+            let connecting = timeout(self.connect_timeout, TcpStream::connect(address));
             last = match connecting.await {
                 Ok(Ok(stream)) => {
                     // Requests are written whole; waiting to fill a segment only delays them.
                     let _ = stream.set_nodelay(true);
-                    progress.enter(Phase::Handshake(address));
+                    progress.enter(Phase::Handshake(Some(address)));
                     return Ok(TokioIo::new(self.connections.add(stream, Some(address))));
                 }
                 Ok(Err(error)) => {
@@ -120,11 +133,11 @@ impl tower::Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Uri) -> Self::Future {
+    fn call(&mut self, uri: Uri) -> Self::Future {
         // A connect that outlives its exchange goes to the pool; its progress then matters to nobody. Begun outside of
         // an exchange there would be nothing that was checked.
         let progress =
             PROGRESS.try_with(Arc::clone).unwrap_or_else(|_| Arc::new(Progress::new(Err(unchecked()))));
-        Box::pin(self.clone().connect(progress))
+        Box::pin(self.clone().connect(uri, progress))
     }
 }

@@ -30,7 +30,8 @@ impl Failure {
         let missing = match phase {
             Phase::Waiting => "no connection".to_owned(),
             Phase::Connecting(address) => format!("no connection to {address}"),
-            Phase::Handshake(address) => format!("no TLS session with {address}"),
+            Phase::Handshake(Some(address)) => format!("no TLS session with {address}"),
+            Phase::Handshake(None) => "no TLS session".to_owned(),
             Phase::Exchange(_) => "no response".to_owned(),
         };
         Self::timeout(&missing, timeout)

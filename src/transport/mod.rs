@@ -9,6 +9,7 @@ mod client;
 mod connect;
 mod connection;
 mod failure;
+mod proxy;
 mod resolve;
 mod rules;
 mod tls;
@@ -25,6 +26,7 @@ use http::HeaderMap;
 pub use address::{AddressPolicy, Forbidden, NAT64_PREFIX_LENGTHS};
 pub use client::{HyperTransport, TransportError, TransportSettings};
 pub use connection::ConnectionLimits;
+pub use proxy::Proxy;
 pub use resolve::{Resolve, SystemResolver};
 pub use rules::{CallRules, PortRange};
 

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod outbound;
+mod proxy;
 mod support;
 mod tls;
 

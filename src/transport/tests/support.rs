@@ -86,6 +86,7 @@ pub(super) fn settings(timeout: Duration) -> TransportSettings {
         connect_timeout: timeout,
         response_body_max: BODY_MAX,
         rules: Arc::new(rules()),
+        proxy: None,
         idle_connections_per_host: 4,
         connections: ConnectionLimits {
             kept_max: 100,

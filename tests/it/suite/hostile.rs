@@ -65,7 +65,7 @@ async fn hostile_endpoints_are_classified_and_do_not_keep_a_healthy_one_from_its
     let healthy = Receiver::start(Act::status(200)).await;
     app.endpoint(&healthy.url()).await;
     let mut events = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..3 {
         events.push(app.publish(charge()).await);
     }
     healthy.until(events.len()).await;
