@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api_key::KeyHasher,
     attempt::Attempter,
+    audit::Author,
     clock::Clock,
     config::{Config, Engine, Mode},
     dispatcher::{Dispatcher, Limits, Recorder},
@@ -102,15 +103,16 @@ impl Foundation {
         Ok(Self { store, clock, ids, entropy, vault, hasher })
     }
 
-    /// What makes API keys.
+    /// What makes API keys, in the name of `by`.
     #[must_use]
-    pub fn key_issuer(&self) -> KeyIssuer {
+    pub fn key_issuer(&self, by: Author) -> KeyIssuer {
         KeyIssuer {
             store: Arc::clone(&self.store),
             ids: Arc::clone(&self.ids),
             entropy: self.entropy.clone(),
             hasher: Arc::clone(&self.hasher),
             clock: self.clock.clone(),
+            by,
         }
     }
 }

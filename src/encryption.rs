@@ -12,11 +12,12 @@ use zeroize::Zeroizing;
 
 use crate::{
     api_key::KeyHasher,
+    audit::{Action, AuditEntry, Author, Changes},
     clock::{Clock, UnixMs},
     config::{Config, Engine, Mode},
     endpoint::SealedSecret,
     entropy::Entropy,
-    id::SecretId,
+    id::{IdSource, SecretId},
     store::{Resealed, SqliteStore, Store},
     vault::{EncryptionKey, Sealed, Vault, VaultError},
 };
@@ -143,6 +144,10 @@ pub struct Reencryption<'a> {
     pub vault: &'a Vault,
     /// The service's clock.
     pub clock: &'a Clock,
+    /// Where the id of the audit log's entry comes from.
+    pub ids: &'a IdSource,
+    /// Who does it.
+    pub by: Author,
 }
 
 impl Reencryption<'_> {
@@ -161,12 +166,13 @@ impl Reencryption<'_> {
     /// Moves all of it, in rounds until one finds nothing: a process that still seals with the old key may do so meanwhile.
     pub async fn run(&self) -> Result<Reencrypted> {
         let mut moved = Reencrypted::default();
+        let entry = self.entry();
         loop {
             let (mut round, mut unreadable) = (0, Vec::new());
             for key_id in self.other_keys().await? {
                 let mut after = None;
                 while let Some(secrets) = self.page(&key_id, &mut after).await? {
-                    round += self.reseal(secrets, &mut unreadable).await?;
+                    round += self.reseal(secrets, &entry, moved.secrets + round, &mut unreadable).await?;
                 }
             }
             moved.secrets += round;
@@ -182,9 +188,30 @@ impl Reencryption<'_> {
         if let Some((before, sealed)) = self.pepper_elsewhere().await? {
             let opened = self.vault.open(PEPPER, &sealed)?;
             let after = write_sealed(&self.vault.seal(PEPPER, &opened));
-            moved.pepper = self.store.replace_setting(PEPPER, &before, &after).await?;
+            let changes = Changes::default().with("signing_secrets", 0, moved.secrets).with(
+                "key_of_api_key_hashes",
+                sealed.key_id,
+                self.vault.current_key(),
+            );
+            let entry = AuditEntry { changes, ..entry };
+            moved.pepper = self.store.replace_setting(PEPPER, &before, &after, &entry).await?;
         }
         Ok(moved)
+    }
+
+    /// The one entry of this run in the audit log, which grows with each transaction.
+    fn entry(&self) -> AuditEntry {
+        let now = self.clock.now();
+        AuditEntry {
+            id: self.ids.next(now),
+            created_at: now,
+            merchant_id: None,
+            livemode: None,
+            by: self.by.clone(),
+            action: Action::Reencrypted,
+            object_id: self.vault.current_key().to_owned(),
+            changes: Changes::default(),
+        }
     }
 
     async fn other_keys(&self) -> Result<Vec<String>> {
@@ -204,6 +231,8 @@ impl Reencryption<'_> {
     async fn reseal(
         &self,
         secrets: Vec<SealedSecret>,
+        entry: &AuditEntry,
+        earlier: u64,
         unreadable: &mut Vec<(SecretId, VaultError)>,
     ) -> Result<u64> {
         let mut resealed = Vec::with_capacity(secrets.len());
@@ -214,7 +243,7 @@ impl Reencryption<'_> {
                 Err(error) => unreadable.push((id, error)),
             }
         }
-        Ok(u64::from(self.store.reseal_secrets(&resealed).await?))
+        Ok(u64::from(self.store.reseal_secrets(&resealed, entry, earlier).await?))
     }
 
     /// The key of the API keys' hashes, as it is stored and as it reads, where another key than the current one sealed it.

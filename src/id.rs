@@ -45,6 +45,7 @@ kinds! {
     RequestId RequestKind "req" "a request",
     SecretId SecretKind "sec" "a signing secret",
     LeaseToken LeaseKind "lease" "a lease",
+    AuditEntryId AuditEntryKind "aud" "an audit entry",
     ProcessId ProcessKind "proc" "a process",
 }
 

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     api_key::{KeyHasher, KeyKind, last4},
+    audit::Author,
     clock::Clock,
     entropy::Entropy,
     id::{IdSource, KeyId},
@@ -29,6 +30,8 @@ pub struct KeyIssuer {
     pub hasher: Arc<KeyHasher>,
     /// Their time.
     pub clock: Clock,
+    /// Who makes them.
+    pub by: Author,
 }
 
 /// A new key, with its secret for the only time.
@@ -44,14 +47,14 @@ impl KeyIssuer {
     /// A key for a merchant's server, with its publishable sibling.
     pub async fn issue_merchant_key(&self, tenant: Tenant) -> Result<IssuedKey, StoreError> {
         let (new, secret) = self.merchant_key(tenant);
-        Ok(IssuedKey { key: self.store.insert_api_key(&new, self.clock.now()).await?, secret })
+        Ok(IssuedKey { key: self.store.insert_api_key(&new, &self.by, self.clock.now()).await?, secret })
     }
 
     /// A key for an internal service.
     pub async fn issue_service_key(&self, name: &str) -> Result<IssuedKey, StoreError> {
         let secret = KeyKind::Service.generate(&self.entropy);
         let new = self.new_key(KeyOwner::Service(name.to_owned()), &secret, None);
-        Ok(IssuedKey { key: self.store.insert_api_key(&new, self.clock.now()).await?, secret })
+        Ok(IssuedKey { key: self.store.insert_api_key(&new, &self.by, self.clock.now()).await?, secret })
     }
 
     /// A key that takes the place of `old`, which works [`ROTATION_OVERLAP`] more. None where the merchant has no such key.
@@ -62,7 +65,8 @@ impl KeyIssuer {
         };
         let merchant = merchant_id.as_str().to_owned();
         let (new, secret) = self.merchant_key(Tenant { merchant_id, livemode });
-        let key = self.store.rotate_api_key(&merchant, old, &new, now.plus(ROTATION_OVERLAP), now).await?;
+        let old_ends_at = now.plus(ROTATION_OVERLAP);
+        let key = self.store.rotate_api_key(&merchant, old, &new, old_ends_at, &self.by, now).await?;
         Ok(key.map(|key| IssuedKey { key, secret }))
     }
 

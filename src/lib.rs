@@ -33,6 +33,7 @@ pub mod maintenance;
 pub mod test_clock;
 
 pub mod api_key;
+pub mod audit;
 pub mod clock;
 pub mod encryption;
 pub mod entropy;

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use k_webhooks::{
+    audit::Author,
     clock::UnixMs,
     delivery::{Attempt, AttemptResult, LeasedDelivery, Verdict},
     endpoint::EnabledEvents,
@@ -96,7 +97,11 @@ impl Fixture {
                 description: None,
                 secret: NewSecret { id: ids.next(NOW), sealed },
             };
-            store.insert_endpoint(&endpoint, 16, NOW).await.expect("it answers").expect("an endpoint");
+            store
+                .insert_endpoint(&endpoint, 16, &Author::service(), NOW)
+                .await
+                .expect("it answers")
+                .expect("an endpoint");
         }
         let group = [(0..EVENTS).map(event).collect()];
         Self { store, ids, group, _folder: folder }

@@ -3,14 +3,20 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use k_webhooks::{
-    endpoint_url::{EndpointUrl, UrlRules},
-    transport::AddressPolicy,
+    endpoint_url::EndpointUrl,
+    transport::{AddressPolicy, CallRules},
 };
 use url::{Position, Url};
 
 /// The rules of production, and those of development.
-fn rules(allow_http: bool, addresses: &AddressPolicy) -> UrlRules {
-    UrlRules { allow_http, addresses: addresses.clone() }
+fn rules(development: bool, addresses: &AddressPolicy) -> CallRules {
+    CallRules {
+        allow_http: development,
+        allow_short_names: development,
+        addresses: addresses.clone(),
+        ports: vec!["1-65535".parse().expect("a range")],
+        own: Vec::new(),
+    }
 }
 
 pub(crate) fn check(data: &[u8]) {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::say;
 use crate::{
     app::{App, Role},
+    audit::Author,
     config::Config,
     event::{EventType, sample_data},
     http,
@@ -50,7 +51,7 @@ async fn tour(folder: &std::path::Path) -> Result<()> {
         ],
     )?;
     let app = App::build(config, Role::All).await?;
-    let issuer = app.foundation().key_issuer();
+    let issuer = app.foundation().key_issuer(Author::service());
     let tenant = Tenant { merchant_id: "m_demo".parse().map_err(anyhow::Error::msg)?, livemode: false };
     let merchant = issuer.issue_merchant_key(tenant).await?;
     let service = issuer.issue_service_key("demo").await?;

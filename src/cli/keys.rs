@@ -7,6 +7,7 @@ use secrecy::ExposeSecret as _;
 use super::{ConfigArgs, say};
 use crate::{
     app::Foundation,
+    audit::Author,
     encryption::{Reencrypted, Reencryption},
     id::KeyId,
     merchant::{MerchantId, Tenant},
@@ -78,9 +79,14 @@ impl Command {
     }
 }
 
+/// The user, as the environment has the name.
+fn author() -> Author {
+    Author::command_line(std::env::var("USER").ok().filter(|name| !name.is_empty()))
+}
+
 async fn create(args: CreateArgs) -> Result<()> {
     let foundation = args.config.open().await?;
-    let issuer = foundation.key_issuer();
+    let issuer = foundation.key_issuer(author());
     let issued = match (args.merchant, args.service) {
         (Some(merchant_id), _) => {
             let livemode = args.mode == Some(Mode::Live);
@@ -127,7 +133,7 @@ async fn list(config: &ConfigArgs) -> Result<()> {
 
 async fn revoke(args: &RevokeArgs) -> Result<()> {
     let foundation = args.config.open().await?;
-    let found = foundation.store.revoke_api_key(None, args.id).await?;
+    let found = foundation.store.revoke_api_key(None, args.id, &author(), foundation.clock.now()).await?;
     foundation.store.close().await;
     if !found {
         bail!("no such key: {}", args.id);
@@ -137,8 +143,9 @@ async fn revoke(args: &RevokeArgs) -> Result<()> {
 }
 
 async fn reencrypt(args: &ReencryptArgs) -> Result<()> {
-    let Foundation { store, vault, clock, .. } = args.config.open().await?;
-    let reencryption = Reencryption { store: store.as_ref(), vault: &vault, clock: &clock };
+    let Foundation { store, vault, clock, ids, .. } = args.config.open().await?;
+    let (store, by) = (store.as_ref(), author());
+    let reencryption = Reencryption { store, vault: &vault, clock: &clock, ids: &ids, by };
     let outcome = if args.check { reencryption.check().await } else { reencryption.run().await };
     store.close().await;
     let Reencrypted { secrets, pepper } = outcome?;

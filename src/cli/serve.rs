@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::say;
 use crate::{
     app::{App, Role},
+    audit::Author,
     config::{Config, Mode},
     id::KeyId,
     merchant::Tenant,
@@ -38,7 +39,7 @@ async fn introduce(app: &App) -> Result<()> {
     if keys.is_none_or(|keys| !keys.items.is_empty()) {
         return Ok(());
     }
-    let issuer = foundation.key_issuer();
+    let issuer = foundation.key_issuer(Author::service());
     let service = issuer.issue_service_key("development").await?;
     let tenant = Tenant { merchant_id: "m_demo".parse().map_err(anyhow::Error::msg)?, livemode: false };
     let merchant = issuer.issue_merchant_key(tenant).await?;

@@ -13,15 +13,17 @@ use zeroize::Zeroizing;
 use super::{Api, client_address::client_network, error::ApiError};
 use crate::{
     api_key::KeyKind,
+    audit::{Actor, ActorKind, Author},
+    id::{KeyId, RequestId},
     merchant::Tenant,
     store::{ApiKey, KeyOwner},
 };
 
 /// A merchant's server, inside its rate limit.
-pub(super) struct Merchant(pub(super) Tenant);
+pub(super) struct Merchant(pub(super) Tenant, pub(super) Author);
 
 /// An internal service.
-pub(super) struct Service;
+pub(super) struct Service(pub(super) Author);
 
 impl FromRequestParts<Arc<Api>> for Merchant {
     type Rejection = ApiError;
@@ -33,10 +35,9 @@ impl FromRequestParts<Arc<Api>> for Merchant {
                 "A service key is for the internal listener; use a merchant's secret key.",
             ));
         }
-        match find(api, parts, &text).await?.owner {
-            KeyOwner::Merchant(tenant) => Ok(Self(tenant)),
-            KeyOwner::Service(_) => Err(unknown()),
-        }
+        let key = find(api, parts, &text).await?;
+        let KeyOwner::Merchant(tenant) = key.owner else { return Err(unknown()) };
+        Ok(Self(tenant, author(parts, ActorKind::MerchantKey, Some(key.id), None)))
     }
 }
 
@@ -48,18 +49,26 @@ impl FromRequestParts<Arc<Api>> for Service {
         let (bootstrap, hasher) = (api.config.internal.bootstrap_key.expose_secret(), &api.foundation.hasher);
         // The hashes, because comparing the texts would tell how long the key is.
         if !bootstrap.is_empty() && bool::from(hasher.hash(bootstrap).ct_eq(&hasher.hash(&text))) {
-            return Ok(Self);
+            return Ok(Self(author(parts, ActorKind::BootstrapKey, None, None)));
         }
         if matches!(KeyKind::of(&text), Some(KeyKind::Secret { .. })) {
             return Err(ApiError::unauthenticated(
                 "A merchant's key is for the public listener; use a service key.",
             ));
         }
-        match find(api, parts, &text).await?.owner {
-            KeyOwner::Service(_) => Ok(Self),
+        let key = find(api, parts, &text).await?;
+        match key.owner {
+            KeyOwner::Service(name) => {
+                Ok(Self(author(parts, ActorKind::ServiceKey, Some(key.id), Some(name))))
+            }
             KeyOwner::Merchant(_) => Err(unknown()),
         }
     }
+}
+
+/// Who acts, by the request that `error::render` gave its id.
+fn author(parts: &Parts, kind: ActorKind, id: Option<KeyId>, name: Option<String>) -> Author {
+    Author { actor: Actor { kind, id, name }, request_id: parts.extensions.get::<RequestId>().copied() }
 }
 
 fn bearer(parts: &Parts) -> Result<Zeroizing<String>, ApiError> {

@@ -3,10 +3,12 @@
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
+    audit::AuditEntry,
     clock::UnixMs,
     delivery::{AbandonedReason, Attempt, Delivery},
     endpoint::{DisabledReason, Endpoint},
     event::Event,
+    merchant::MerchantId,
     store::{ApiKey, KeyOwner, Paged},
 };
 
@@ -74,6 +76,22 @@ pub(super) fn api_key(key: &ApiKey) -> Value {
         "publishable_key": key.publishable_key,
         "created": key.created_at.seconds(),
         "expires_at": seconds(key.expires_at),
+    })
+}
+
+pub(super) fn audit_entry(entry: &AuditEntry) -> Value {
+    let actor = &entry.by.actor;
+    json!({
+        "id": entry.id,
+        "object": "audit_entry",
+        "created": entry.created_at.seconds(),
+        "merchant_id": entry.merchant_id.as_ref().map(MerchantId::as_str),
+        "livemode": entry.livemode,
+        "actor": { "kind": actor.kind.as_str(), "id": actor.id, "name": actor.name },
+        "action": entry.action.as_str(),
+        "object_id": entry.object_id,
+        "changes": entry.changes.clone().into_json(),
+        "request_id": entry.by.request_id,
     })
 }
 

@@ -19,17 +19,18 @@ pub use error::StoreError;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 pub use types::{
-    Accepted, ApiKey, Claimed, DeliveryFilter, EndpointChange, EventFilter, IdempotencyConflict, KeyOwner,
-    LeaseOffer, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page, Paged, Places, Position,
-    Recorded, Resealed, Room,
+    Accepted, ApiKey, AuditFilter, Claimed, DeliveryFilter, EndpointChange, EventFilter, IdempotencyConflict,
+    KeyOwner, LeaseOffer, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page, Paged, Places,
+    Position, Recorded, Resealed, Room,
 };
 
 use crate::{
+    audit::{AuditEntry, Author},
     clock::UnixMs,
     delivery::{Attempt, AttemptResult, Delivery},
     endpoint::{Endpoint, SealedSecret},
     event::{Event, NewEvent},
-    id::{DeliveryId, EndpointId, EventId, KeyId, LeaseToken, SecretId},
+    id::{AuditEntryId, DeliveryId, EndpointId, EventId, KeyId, LeaseToken, SecretId},
     merchant::Tenant,
 };
 
@@ -57,8 +58,15 @@ pub trait Store: Send + Sync + 'static {
     /// What is kept under `name`.
     async fn setting(&self, name: &str) -> Result<Option<String>>;
 
-    /// Replaces what is kept under `name` if it is `before`; answers whether it was.
-    async fn replace_setting(&self, name: &str, before: &str, after: &str) -> Result<bool>;
+    /// Replaces what is kept under `name` if it is `before`; answers whether it was. `entry` goes into the audit log, in the
+    /// place of itself with earlier changes.
+    async fn replace_setting(
+        &self,
+        name: &str,
+        before: &str,
+        after: &str,
+        entry: &AuditEntry,
+    ) -> Result<bool>;
 
     // --- encryption keys ---
 
@@ -74,13 +82,23 @@ pub trait Store: Send + Sync + 'static {
         now: UnixMs,
     ) -> Result<Vec<SealedSecret>>;
 
-    /// Replaces the seals of these secrets, as far as they are still as they were read; answers how many.
-    async fn reseal_secrets(&self, secrets: &[Resealed]) -> Result<u32>;
+    /// Replaces the seals of these secrets, as far as they are still as they were read; answers how many. `entry`, whose
+    /// changes are to be how many these and the `earlier` ones are, goes into the audit log in the place of itself.
+    async fn reseal_secrets(&self, secrets: &[Resealed], entry: &AuditEntry, earlier: u64) -> Result<u32>;
+
+    // --- the audit log: each change below, and that of an endpoint that is gone, leaves an entry in its transaction ---
+
+    /// The entries, newest first.
+    async fn list_audit_entries(
+        &self,
+        filter: &AuditFilter,
+        page: &Page<AuditEntryId>,
+    ) -> Result<Option<Paged<AuditEntry>>>;
 
     // --- API keys ---
 
     /// Keeps a new key.
-    async fn insert_api_key(&self, key: &NewApiKey, now: UnixMs) -> Result<ApiKey>;
+    async fn insert_api_key(&self, key: &NewApiKey, by: &Author, now: UnixMs) -> Result<ApiKey>;
 
     /// The key with this hash, unless it has expired.
     async fn find_api_key(&self, secret_hash: &[u8; 32], now: UnixMs) -> Result<Option<ApiKey>>;
@@ -104,11 +122,18 @@ pub trait Store: Send + Sync + 'static {
         old: KeyId,
         replacement: &NewApiKey,
         old_ends_at: UnixMs,
+        by: &Author,
         now: UnixMs,
     ) -> Result<Option<ApiKey>>;
 
     /// Ends a key at once: one of the merchant's, or any. Answers whether there was one.
-    async fn revoke_api_key(&self, merchant: Option<&str>, id: KeyId) -> Result<bool>;
+    async fn revoke_api_key(
+        &self,
+        merchant: Option<&str>,
+        id: KeyId,
+        by: &Author,
+        now: UnixMs,
+    ) -> Result<bool>;
 
     // --- webhook endpoints ---
 
@@ -117,6 +142,7 @@ pub trait Store: Send + Sync + 'static {
         &self,
         endpoint: &NewEndpoint,
         limit: usize,
+        by: &Author,
         now: UnixMs,
     ) -> Result<Option<Endpoint>>;
 
@@ -136,12 +162,19 @@ pub trait Store: Send + Sync + 'static {
         tenant: &Tenant,
         id: EndpointId,
         change: &EndpointChange,
+        by: &Author,
         now: UnixMs,
     ) -> Result<Option<Endpoint>>;
 
     /// Deletes an endpoint and its secrets; answers whether there was one. Its deliveries follow by
     /// [`Store::settle_endpoint`].
-    async fn delete_endpoint(&self, tenant: &Tenant, id: EndpointId, now: UnixMs) -> Result<bool>;
+    async fn delete_endpoint(
+        &self,
+        tenant: &Tenant,
+        id: EndpointId,
+        by: &Author,
+        now: UnixMs,
+    ) -> Result<bool>;
 
     /// Adds a secret and ends the earlier ones at `previous_end_at`, or sooner where they end sooner. More than
     /// [`LIVING_SECRETS_MAX`](crate::endpoint::LIVING_SECRETS_MAX) do not live: the oldest end at once.
@@ -151,6 +184,7 @@ pub trait Store: Send + Sync + 'static {
         id: EndpointId,
         secret: &NewSecret,
         previous_end_at: UnixMs,
+        by: &Author,
         now: UnixMs,
     ) -> Result<Option<Endpoint>>;
 
@@ -255,6 +289,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes events accepted before `before` that have no open delivery, with their deliveries and attempts.
     async fn prune_events(&self, before: UnixMs, limit: u32) -> Result<u32>;
+
+    /// Removes entries of the audit log made before `before`.
+    async fn prune_audit_entries(&self, before: UnixMs, limit: u32) -> Result<u32>;
 
     /// Removes idempotency records that have ended.
     async fn expire_idempotency_keys(&self, limit: u32, now: UnixMs) -> Result<u32>;

@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{ApiKey, KeyOwner, Page, Paged, Position, Result, StoreError};
 use crate::{
+    audit::{Actor, AuditEntry, Author, Changes},
     clock::UnixMs,
     delivery::{Attempt, AttemptResult, Delivery, Standing},
     endpoint::{Destination, EnabledEvents, Endpoint, SealedSecret},
@@ -234,6 +235,48 @@ pub(super) fn candidates(rows: Vec<DestinationRow>) -> Result<Vec<Candidate>> {
         });
     }
     Ok(candidates)
+}
+
+#[derive(FromRow)]
+pub(super) struct AuditRow {
+    id: String,
+    created_at: i64,
+    merchant_id: Option<String>,
+    livemode: Option<bool>,
+    actor_kind: String,
+    actor_id: Option<String>,
+    actor_name: Option<String>,
+    action: String,
+    object_id: String,
+    changes: String,
+    request_id: Option<String>,
+}
+
+impl TryFrom<AuditRow> for AuditEntry {
+    type Error = StoreError;
+
+    fn try_from(row: AuditRow) -> Result<Self> {
+        const TABLE: &str = "audit_entries";
+        let id = row.id.as_str();
+        let inconsistent = || StoreError::Inconsistent { table: TABLE, column: "changes", id: id.to_owned() };
+        Ok(Self {
+            id: read(id, TABLE, "id", id)?,
+            created_at: UnixMs(row.created_at),
+            merchant_id: read_optional(row.merchant_id.as_deref(), TABLE, "merchant_id", id)?,
+            livemode: row.livemode,
+            by: Author {
+                actor: Actor {
+                    kind: read(&row.actor_kind, TABLE, "actor_kind", id)?,
+                    id: read_optional(row.actor_id.as_deref(), TABLE, "actor_id", id)?,
+                    name: row.actor_name,
+                },
+                request_id: read_optional(row.request_id.as_deref(), TABLE, "request_id", id)?,
+            },
+            action: read(&row.action, TABLE, "action", id)?,
+            changes: Changes::from_json(&row.changes).ok_or_else(inconsistent)?,
+            object_id: row.object_id,
+        })
+    }
 }
 
 #[derive(FromRow)]

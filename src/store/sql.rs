@@ -41,6 +41,40 @@ pub(super) const SECRETS_SEALED_WITH: &str = "SELECT id, key_id, ciphertext, exp
 pub(super) const RESEAL_SECRET: &str =
     "UPDATE signing_secrets SET key_id = $3, ciphertext = $4 WHERE id = $1 AND ciphertext = $2";
 
+macro_rules! audit_columns {
+    () => {
+        "id, created_at, merchant_id, livemode, actor_kind, actor_id, actor_name, action, object_id, changes, request_id"
+    };
+}
+
+/// The entry of something that is done in many transactions grows with them.
+pub(super) const PUT_AUDIT_ENTRY: &str = concat!(
+    "INSERT INTO audit_entries (",
+    audit_columns!(),
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO UPDATE SET changes = excluded.changes"
+);
+macro_rules! audit_entries {
+    ($($and:literal)?) => {
+        paged!(
+            concat!(
+                "SELECT ",
+                audit_columns!(),
+                " FROM audit_entries WHERE (CAST($3 AS BOOLEAN) IS NULL OR livemode = $3) ",
+                "AND (CAST($4 AS TEXT) IS NULL OR object_id = $4) AND (CAST($5 AS TEXT) IS NULL OR action = $5) ",
+                "AND (CAST($6 AS TEXT) IS NULL OR actor_kind = $6) AND (CAST($7 AS TEXT) IS NULL OR actor_id = $7)",
+                $($and)?
+            ),
+            "id"
+        )
+    };
+}
+pub(super) const LIST_AUDIT_ENTRIES: PagedSql = audit_entries!();
+pub(super) const LIST_AUDIT_ENTRIES_OF_MERCHANT: PagedSql = audit_entries!(" AND merchant_id = $8");
+pub(super) const AUDIT_ENTRY_CURSOR: &str =
+    "SELECT id FROM audit_entries WHERE id = $1 AND (CAST($2 AS TEXT) IS NULL OR merchant_id = $2)";
+pub(super) const PRUNE_AUDIT_ENTRIES: &str = "DELETE FROM audit_entries WHERE id IN \
+     (SELECT id FROM audit_entries WHERE id < $1 ORDER BY id LIMIT $2)";
+
 macro_rules! api_key_columns {
     () => {
         "id, merchant_id, livemode, service, publishable_key, last4, created_at, expires_at"
@@ -74,10 +108,15 @@ pub(super) const API_KEY_CURSOR: &str =
     "SELECT id FROM api_keys WHERE id = $1 AND (CAST($2 AS TEXT) IS NULL OR merchant_id = $2)";
 pub(super) const API_KEY_MODE: &str = "SELECT livemode FROM api_keys \
      WHERE id = $1 AND merchant_id = $2 AND (expires_at IS NULL OR expires_at > $3)";
+/// Locks the key, and says when it ends.
+pub(super) const TOUCH_API_KEY: &str = "UPDATE api_keys SET last4 = last4 \
+     WHERE id = $1 AND merchant_id = $2 AND (expires_at IS NULL OR expires_at > $3) RETURNING expires_at";
 pub(super) const END_API_KEY: &str = "UPDATE api_keys SET expires_at = CASE WHEN expires_at < $3 THEN expires_at ELSE $3 END \
-     WHERE id = $1 AND merchant_id = $2 AND (expires_at IS NULL OR expires_at > $4)";
-pub(super) const REVOKE_API_KEY: &str =
-    "DELETE FROM api_keys WHERE id = $1 AND (CAST($2 AS TEXT) IS NULL OR merchant_id = $2)";
+     WHERE id = $1 AND merchant_id = $2 AND (expires_at IS NULL OR expires_at > $4) RETURNING expires_at";
+pub(super) const REVOKE_API_KEY: &str = concat!(
+    "DELETE FROM api_keys WHERE id = $1 AND (CAST($2 AS TEXT) IS NULL OR merchant_id = $2) RETURNING ",
+    api_key_columns!()
+);
 
 macro_rules! endpoint_columns {
     () => {
@@ -125,7 +164,7 @@ pub(super) const TOUCH_ENDPOINT: &str = concat!(
     endpoint_columns!()
 );
 pub(super) const DISABLE_GONE_ENDPOINT: &str = "UPDATE webhook_endpoints SET status = 'disabled', \
-     disabled_reason = 'gone', updated_at = $2 WHERE id = $1 AND status = 'enabled' AND deleted_at IS NULL";
+     disabled_reason = 'gone', updated_at = $2 WHERE id = $1 AND status = 'enabled' AND deleted_at IS NULL RETURNING merchant_id, livemode";
 
 pub(super) const INSERT_SECRET: &str = "INSERT INTO signing_secrets \
      (id, webhook_endpoint_id, key_id, ciphertext, created_at) VALUES ($1, $2, $3, $4, $5)";

@@ -3,12 +3,13 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use crate::{
+    audit::{Action, ActorKind},
     clock::UnixMs,
     delivery::{DeliveryStatus, LeasedDelivery},
     endpoint::{EnabledEvents, EndpointStatus},
     event::{Event, EventType},
     id::{EndpointId, EventId, KeyId, LeaseToken, SecretId},
-    merchant::Tenant,
+    merchant::{MerchantId, Tenant},
     vault::Sealed,
 };
 
@@ -163,6 +164,23 @@ pub enum DeliveryFilter {
     OfEvent(EventId),
     /// Those of an endpoint, perhaps in one state only.
     OfEndpoint(EndpointId, Option<DeliveryStatus>),
+}
+
+/// Which entries of the audit log to list.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// About this merchant's objects.
+    pub merchant_id: Option<MerchantId>,
+    /// About objects of live data, or of test data.
+    pub livemode: Option<bool>,
+    /// About this object.
+    pub object_id: Option<String>,
+    /// Of this action.
+    pub action: Option<Action>,
+    /// By this kind of actor.
+    pub actor_kind: Option<ActorKind>,
+    /// By this API key.
+    pub actor_id: Option<KeyId>,
 }
 
 /// A delivery to make outside of accepting.

@@ -58,7 +58,7 @@ fn with_secret(issued: &IssuedKey) -> Json<Value> {
 
 async fn create(
     State(api): State<Arc<Api>>,
-    _: Service,
+    Service(by): Service,
     Path(merchant): Path<String>,
     SmallBody(bytes): SmallBody,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -67,7 +67,7 @@ async fn create(
     let livemode =
         if fields.has("livemode") { fields.required("livemode", "true or false") } else { Some(false) };
     let livemode = fields.finish(livemode)?;
-    let issued = api.foundation.key_issuer().issue_merchant_key(Tenant { merchant_id, livemode }).await?;
+    let issued = api.foundation.key_issuer(by).issue_merchant_key(Tenant { merchant_id, livemode }).await?;
     Ok((StatusCode::CREATED, with_secret(&issued)))
 }
 
@@ -89,23 +89,24 @@ async fn list(
 
 async fn rotate(
     State(api): State<Arc<Api>>,
-    _: Service,
+    Service(by): Service,
     Path((merchant, key)): Path<(String, String)>,
     SmallBody(bytes): SmallBody,
 ) -> Result<impl IntoResponse, ApiError> {
     let merchant_id = merchant_id(&merchant)?;
     Fields::parse(&bytes)?.finish(Some(()))?;
-    let issued = api.foundation.key_issuer().rotate(merchant_id, key_id(&key)?).await?;
+    let issued = api.foundation.key_issuer(by).rotate(merchant_id, key_id(&key)?).await?;
     Ok((StatusCode::CREATED, with_secret(&issued.ok_or_else(|| no_such(&key))?)))
 }
 
 async fn revoke(
     State(api): State<Arc<Api>>,
-    _: Service,
+    Service(by): Service,
     Path((merchant, key)): Path<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
     let (merchant_id, id) = (merchant_id(&merchant)?, key_id(&key)?);
-    if !api.foundation.store.revoke_api_key(Some(merchant_id.as_str()), id).await? {
+    let now = api.foundation.clock.now();
+    if !api.foundation.store.revoke_api_key(Some(merchant_id.as_str()), id, &by, now).await? {
         return Err(no_such(&key));
     }
     Ok(Json(json!({ "id": id, "object": "api_key", "deleted": true })))

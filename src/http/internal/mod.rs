@@ -1,5 +1,6 @@
 //! The internal API: what publishing services and operators call, with service keys.
 
+mod audit;
 mod events;
 mod keys;
 mod test_clock;
@@ -24,6 +25,6 @@ pub fn routes() -> Vec<Route> {
 }
 
 fn all(on_test_clock: bool) -> Routes {
-    let routes = health::checks().merge(events::router()).merge(keys::router());
+    let routes = health::checks().merge(events::router()).merge(keys::router()).merge(audit::router());
     if on_test_clock { routes.merge(test_clock::router()) } else { routes }
 }

@@ -50,7 +50,7 @@ async fn find(api: &Api, tenant: &Tenant, id: &str) -> Result<Delivery, ApiError
 
 async fn list_of_event(
     State(api): State<Arc<Api>>,
-    Merchant(tenant): Merchant,
+    Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
@@ -62,7 +62,7 @@ async fn list_of_event(
 
 async fn list_of_endpoint(
     State(api): State<Arc<Api>>,
-    Merchant(tenant): Merchant,
+    Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
@@ -88,7 +88,7 @@ async fn list(
 
 async fn retrieve(
     State(api): State<Arc<Api>>,
-    Merchant(tenant): Merchant,
+    Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let delivery = find(&api, &tenant, &id).await?;
@@ -100,7 +100,7 @@ async fn retrieve(
 
 async fn retry(
     State(api): State<Arc<Api>>,
-    Merchant(tenant): Merchant,
+    Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
     SmallBody(bytes): SmallBody,
 ) -> Result<Json<Value>, ApiError> {
@@ -121,7 +121,7 @@ async fn retry(
 
 async fn resend(
     State(api): State<Arc<Api>>,
-    Merchant(tenant): Merchant,
+    Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
     SmallBody(bytes): SmallBody,
 ) -> Result<impl IntoResponse, ApiError> {

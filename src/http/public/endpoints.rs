@@ -112,7 +112,7 @@ fn with_secret(endpoint: &Endpoint, secret: &SigningSecret) -> Json<Value> {
 
 async fn create(
     State(api): State<Arc<Api>>,
-    Merchant(tenant): Merchant,
+    Merchant(tenant, by): Merchant,
     SmallBody(bytes): SmallBody,
 ) -> Result<impl IntoResponse, ApiError> {
     let mut fields = Fields::parse(&bytes)?;
@@ -133,7 +133,7 @@ async fn create(
         secret: sealed,
     };
     let limit = api.config.limits.endpoints_per_merchant;
-    let endpoint = api.foundation.store.insert_endpoint(&new, limit, now).await?;
+    let endpoint = api.foundation.store.insert_endpoint(&new, limit, &by, now).await?;
     let too_many =
         || ApiError::bad_request(format!("There are {limit} webhook endpoints already, which is the limit."));
     Ok((StatusCode::CREATED, with_secret(&endpoint.ok_or_else(too_many)?, &secret)))
@@ -141,7 +141,7 @@ async fn create(
 
 async fn list(
     State(api): State<Arc<Api>>,
-    Merchant(tenant): Merchant,
+    Merchant(tenant, _): Merchant,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let mut query = Query::parse(query.as_deref());
@@ -154,7 +154,7 @@ async fn list(
 
 async fn retrieve(
     State(api): State<Arc<Api>>,
-    Merchant(tenant): Merchant,
+    Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     Ok(Json(view::endpoint(&find(&api, &tenant, &id).await?)))
@@ -162,7 +162,7 @@ async fn retrieve(
 
 async fn update(
     State(api): State<Arc<Api>>,
-    Merchant(tenant): Merchant,
+    Merchant(tenant, by): Merchant,
     Path(id): Path<String>,
     SmallBody(bytes): SmallBody,
 ) -> Result<Json<Value>, ApiError> {
@@ -173,7 +173,7 @@ async fn update(
     change.status = status.and_then(|status| fields.check("status", status.parse()));
     let change = fields.finish(Some(change))?;
     let now = api.foundation.clock.now();
-    let updated = api.foundation.store.update_endpoint(&tenant, endpoint.id, &change, now).await?;
+    let updated = api.foundation.store.update_endpoint(&tenant, endpoint.id, &change, &by, now).await?;
     let updated = updated.ok_or_else(|| ApiError::no_such(NAME, &id))?;
     api.dispatcher.follow_endpoint(endpoint.id).await;
     Ok(Json(view::endpoint(&updated)))
@@ -181,11 +181,12 @@ async fn update(
 
 async fn delete(
     State(api): State<Arc<Api>>,
-    Merchant(tenant): Merchant,
+    Merchant(tenant, by): Merchant,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let endpoint = find(&api, &tenant, &id).await?;
-    if !api.foundation.store.delete_endpoint(&tenant, endpoint.id, api.foundation.clock.now()).await? {
+    let now = api.foundation.clock.now();
+    if !api.foundation.store.delete_endpoint(&tenant, endpoint.id, &by, now).await? {
         return Err(ApiError::no_such(NAME, &id));
     }
     api.dispatcher.follow_endpoint(endpoint.id).await;
@@ -194,7 +195,7 @@ async fn delete(
 
 async fn rotate_secret(
     State(api): State<Arc<Api>>,
-    Merchant(tenant): Merchant,
+    Merchant(tenant, by): Merchant,
     Path(id): Path<String>,
     SmallBody(bytes): SmallBody,
 ) -> Result<Json<Value>, ApiError> {
@@ -207,8 +208,8 @@ async fn rotate_secret(
     let overlap = fields.finish(overlap)?;
     let (secret, sealed) = new_secret(&api);
     let now = api.foundation.clock.now();
-    let rotated =
-        api.foundation.store.rotate_secret(&tenant, endpoint.id, &sealed, now.plus(overlap), now).await?;
+    let ends = now.plus(overlap);
+    let rotated = api.foundation.store.rotate_secret(&tenant, endpoint.id, &sealed, ends, &by, now).await?;
     let rotated = rotated.ok_or_else(|| ApiError::no_such(NAME, &id))?;
     // Its deliveries stay as they are, and are signed with the new secret.
     api.dispatcher.endpoint_changed(endpoint.id).await;
@@ -228,7 +229,7 @@ fn overlap(value: &Value) -> Result<Duration, &'static str> {
 
 async fn test(
     State(api): State<Arc<Api>>,
-    Merchant(tenant): Merchant,
+    Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
     SmallBody(bytes): SmallBody,
 ) -> Result<impl IntoResponse, ApiError> {

@@ -40,7 +40,7 @@ pub(super) async fn find(api: &Api, tenant: &Tenant, id: &str) -> Result<Event, 
 
 async fn list(
     State(api): State<Arc<Api>>,
-    Merchant(tenant): Merchant,
+    Merchant(tenant, _): Merchant,
     RawQuery(query): RawQuery,
 ) -> Result<Json<EventList>, ApiError> {
     let (filter, page) = parse_event_list(query.as_deref())?;
@@ -67,7 +67,7 @@ pub fn parse_event_list(query: Option<&str>) -> Result<(EventFilter, Page<EventI
 
 async fn retrieve(
     State(api): State<Arc<Api>>,
-    Merchant(tenant): Merchant,
+    Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
 ) -> Result<Json<Box<RawValue>>, ApiError> {
     Ok(Json(find(&api, &tenant, &id).await?.to_json()))

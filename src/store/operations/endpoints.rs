@@ -1,14 +1,19 @@
 //! Endpoints: registering and changing them, and having their deliveries follow.
 
-use super::{Database, Engine, Write, affected, batches, query, query_as, query_scalar, reached};
+use serde_json::Value;
+
+use super::{
+    Database, Engine, Write, affected, audit::Note, batches, query, query_as, query_scalar, reached,
+};
 use crate::{
+    audit::{Action, Author, Changes},
     clock::UnixMs,
-    endpoint::{Endpoint, EndpointStatus, LIVING_SECRETS_MAX},
+    endpoint::{DisabledReason, Endpoint, EndpointStatus, LIVING_SECRETS_MAX},
     id::EndpointId,
     kill_point::KillPoint,
     merchant::Tenant,
     store::{
-        EndpointChange, NewEndpoint, NewSecret, Resealed, Result,
+        EndpointChange, NewEndpoint, NewSecret, Result,
         rows::{EndpointRow, write_enabled_events},
         sql,
     },
@@ -19,6 +24,7 @@ impl Engine {
         &self,
         endpoint: &NewEndpoint,
         limit: usize,
+        by: &Author,
         now: UnixMs,
     ) -> Result<Option<Endpoint>> {
         let (merchant, livemode) = (endpoint.tenant.merchant_id.as_str(), endpoint.tenant.livemode);
@@ -41,8 +47,11 @@ impl Engine {
             endpoint.description.as_deref(),
             now.0,
         );
-        let kept = row.fetch_one(&mut *write).await?.try_into()?;
+        let kept: Endpoint = row.fetch_one(&mut *write).await?.try_into()?;
         insert_secret(&mut write, &id, &endpoint.secret, now).await?;
+        let changes = changes(None, Some(&kept));
+        let (tenant, action) = (Some(&endpoint.tenant), Action::EndpointCreated);
+        self.note(&mut write, Note { tenant, action, object_id: &id, changes }, by, now).await?;
         write.commit().await?;
         Ok(Some(kept))
     }
@@ -52,12 +61,16 @@ impl Engine {
         tenant: &Tenant,
         id: EndpointId,
         change: &EndpointChange,
+        by: &Author,
         now: UnixMs,
     ) -> Result<Option<Endpoint>> {
+        let id = id.to_string();
+        let mut write = self.write().await?;
+        let Some(before) = locked(&mut write, tenant, &id).await? else { return Ok(None) };
         let row = query_as!(
             EndpointRow,
             sql::UPDATE_ENDPOINT,
-            id.to_string(),
+            &id,
             tenant.merchant_id.as_str(),
             tenant.livemode,
             change.url.as_deref(),
@@ -67,21 +80,31 @@ impl Engine {
             change.status.map(EndpointStatus::as_str),
             now.0,
         );
-        let mut write = self.write().await?;
-        let row = row.fetch_optional(&mut *write).await?;
+        let after: Endpoint = row.fetch_one(&mut *write).await?.try_into()?;
+        let changes = changes(Some(&before), Some(&after));
+        if !changes.is_empty() {
+            let (tenant, action) = (Some(tenant), Action::EndpointUpdated);
+            self.note(&mut write, Note { tenant, action, object_id: &id, changes }, by, now).await?;
+        }
         write.commit().await?;
-        row.map(TryInto::try_into).transpose()
+        Ok(Some(after))
     }
 
-    pub(super) async fn remove_endpoint(&self, tenant: &Tenant, id: EndpointId, now: UnixMs) -> Result<bool> {
+    pub(super) async fn remove_endpoint(
+        &self,
+        tenant: &Tenant,
+        id: EndpointId,
+        by: &Author,
+        now: UnixMs,
+    ) -> Result<bool> {
         let (id, merchant) = (id.to_string(), tenant.merchant_id.as_str());
         let mut write = self.write().await?;
-        let deleted =
-            query!(sql::DELETE_ENDPOINT, &id, merchant, tenant.livemode, now.0).execute(&mut *write).await?;
-        if affected(&deleted) == 0 {
-            return Ok(false);
-        }
+        let Some(before) = locked(&mut write, tenant, &id).await? else { return Ok(false) };
+        query!(sql::DELETE_ENDPOINT, &id, merchant, tenant.livemode, now.0).execute(&mut *write).await?;
         query!(sql::DELETE_SECRETS, &id).execute(&mut *write).await?;
+        let (tenant, changes) = (Some(tenant), changes(Some(&before), None));
+        let note = Note { tenant, action: Action::EndpointDeleted, object_id: &id, changes };
+        self.note(&mut write, note, by, now).await?;
         write.commit().await?;
         Ok(true)
     }
@@ -92,6 +115,7 @@ impl Engine {
         id: EndpointId,
         secret: &NewSecret,
         previous_end_at: UnixMs,
+        by: &Author,
         now: UnixMs,
     ) -> Result<Option<Endpoint>> {
         let (id, merchant) = (id.to_string(), tenant.merchant_id.as_str());
@@ -103,22 +127,15 @@ impl Engine {
         let earlier_max = i64::from(LIVING_SECRETS_MAX - 1);
         query!(sql::DELETE_ALL_SECRETS_BUT, &id, now.0, earlier_max).execute(&mut *write).await?;
         insert_secret(&mut write, &id, secret, now).await?;
+        let changes = Changes::default().with("signing_secret", None::<&str>, secret.id.to_string()).with(
+            "previous_expire_at",
+            None::<i64>,
+            previous_end_at.seconds(),
+        );
+        let note = Note { tenant: Some(tenant), action: Action::SecretRotated, object_id: &id, changes };
+        self.note(&mut write, note, by, now).await?;
         write.commit().await?;
         Ok(Some(row.try_into()?))
-    }
-
-    pub(super) async fn reseal(&self, secrets: &[Resealed]) -> Result<u32> {
-        let mut write = self.write().await?;
-        let mut resealed = 0;
-        for Resealed { id, before, after } in secrets {
-            let (was, key_id, is) =
-                (before.ciphertext.as_slice(), after.key_id.as_str(), after.ciphertext.as_slice());
-            let update = query!(sql::RESEAL_SECRET, id.to_string(), was, key_id, is);
-            resealed += affected(&update.execute(&mut *write).await?);
-        }
-        write.commit().await?;
-        reached(KillPoint::ReencryptAfterCommit);
-        Ok(resealed)
     }
 
     pub(super) async fn settle(
@@ -154,6 +171,30 @@ impl Engine {
         reached(KillPoint::SettleAfterCommit);
         Ok(changed)
     }
+}
+
+/// The endpoint, which does not change until the transaction ends.
+async fn locked(write: &mut Write, tenant: &Tenant, id: &str) -> Result<Option<Endpoint>> {
+    batches::lock_endpoints(write, &[id]).await?;
+    let row = query_as!(EndpointRow, sql::ENDPOINT, id, tenant.merchant_id.as_str(), tenant.livemode);
+    row.fetch_optional(&mut **write).await?.map(TryInto::try_into).transpose()
+}
+
+/// A value of an endpoint, as the audit log shows it.
+type Field = fn(&Endpoint) -> Value;
+
+/// What differs between an endpoint before and after.
+fn changes(before: Option<&Endpoint>, after: Option<&Endpoint>) -> Changes {
+    let fields: [(&str, Field); 5] = [
+        ("url", |endpoint| endpoint.url.as_str().into()),
+        ("enabled_events", |endpoint| endpoint.enabled_events.names().into()),
+        ("description", |endpoint| endpoint.description.as_deref().into()),
+        ("status", |endpoint| endpoint.status.as_str().into()),
+        ("disabled_reason", |endpoint| endpoint.disabled_reason.map(DisabledReason::as_str).into()),
+    ];
+    fields.into_iter().fold(Changes::default(), |changes, (name, field)| {
+        changes.with(name, before.map(field), after.map(field))
+    })
 }
 
 async fn insert_secret(write: &mut Write, endpoint: &str, secret: &NewSecret, now: UnixMs) -> Result<()> {

@@ -5,7 +5,11 @@
 //! type that is bound or read, would have to be repeated on every function here.
 
 mod accept;
+mod audit;
+mod deliveries;
+mod encryption;
 mod endpoints;
+mod keys;
 mod queue;
 
 use std::fmt::Display;
@@ -18,21 +22,19 @@ use sqlx::{
 
 use super::{Database, Engine, Write, batches};
 use crate::{
+    audit::{AuditEntry, Author},
     clock::UnixMs,
     delivery::{Attempt, AttemptResult, Delivery},
     endpoint::{Endpoint, SealedSecret},
     event::{Event, NewEvent},
-    id::{DeliveryId, EndpointId, EventId, KeyId, LeaseToken, SecretId},
+    id::{AuditEntryId, DeliveryId, EndpointId, EventId, KeyId, LeaseToken, SecretId},
     kill_point::reached,
     merchant::Tenant,
     store::{
-        Accepted, ApiKey, Claimed, DeliveryFilter, EndpointChange, EventFilter, IdempotencyConflict,
-        KeyOwner, LeaseOffer, Listen, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page, Paged,
-        Recorded, Resealed, Result, Store, StoreError,
-        rows::{
-            ApiKeyRow, AttemptRow, Bounds, DeliveryRow, EndpointRow, EventRow, FoundApiKeyRow,
-            SealedSecretRow, read,
-        },
+        Accepted, ApiKey, AuditFilter, Claimed, DeliveryFilter, EndpointChange, EventFilter,
+        IdempotencyConflict, LeaseOffer, Listen, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page,
+        Paged, Recorded, Resealed, Result, Store, StoreError,
+        rows::{ApiKeyRow, AttemptRow, Bounds, DeliveryRow, EndpointRow, EventRow, read},
         sql,
     },
 };
@@ -114,26 +116,6 @@ impl Engine {
     }
 }
 
-async fn insert_api_key(write: &mut Write, key: &NewApiKey, now: UnixMs) -> Result<ApiKey> {
-    let (merchant, livemode, service) = match &key.owner {
-        KeyOwner::Merchant(tenant) => (Some(tenant.merchant_id.as_str()), Some(tenant.livemode), None),
-        KeyOwner::Service(name) => (None, None, Some(name.as_str())),
-    };
-    let row = query_as!(
-        ApiKeyRow,
-        sql::INSERT_API_KEY,
-        key.id.to_string(),
-        merchant,
-        livemode,
-        service,
-        key.publishable_key.as_deref(),
-        key.secret_hash.as_slice(),
-        key.last4.as_str(),
-        now.0,
-    );
-    row.fetch_one(&mut **write).await?.try_into()
-}
-
 #[async_trait]
 impl Store for Engine {
     fn allows_many_workers(&self) -> bool {
@@ -176,15 +158,28 @@ impl Store for Engine {
         .await
     }
 
-    async fn replace_setting(&self, name: &str, before: &str, after: &str) -> Result<bool> {
-        Ok(self.change(|| query!(sql::REPLACE_SETTING, name, before, after)).await? == 1)
+    async fn replace_setting(
+        &self,
+        name: &str,
+        before: &str,
+        after: &str,
+        entry: &AuditEntry,
+    ) -> Result<bool> {
+        self.run(|| async {
+            let mut write = self.write().await?;
+            let replaced = query!(sql::REPLACE_SETTING, name, before, after).execute(&mut *write).await?;
+            if affected(&replaced) == 0 {
+                return Ok(false);
+            }
+            audit::put(&mut write, entry).await?;
+            write.commit().await?;
+            Ok(true)
+        })
+        .await
     }
 
     async fn sealing_keys(&self) -> Result<Vec<String>> {
-        self.run(|| async {
-            Ok(query_scalar!(String, sql::SEALING_KEYS).fetch_all(&mut *self.read().await?).await?)
-        })
-        .await
+        self.run(|| self.keys_that_seal()).await
     }
 
     async fn secrets_sealed_with(
@@ -194,37 +189,27 @@ impl Store for Engine {
         limit: u32,
         now: UnixMs,
     ) -> Result<Vec<SealedSecret>> {
-        self.run(|| async {
-            let after = after.map_or_else(String::new, |id| id.to_string());
-            let (text, limit) = (sql::SECRETS_SEALED_WITH, i64::from(limit));
-            let rows = query_as!(SealedSecretRow, text, key_id, after, now.0, limit);
-            let rows = rows.fetch_all(&mut *self.read().await?).await?;
-            rows.into_iter().map(TryInto::try_into).collect()
-        })
-        .await
+        self.run(|| self.secrets_of_key(key_id, after, limit, now)).await
     }
 
-    async fn reseal_secrets(&self, secrets: &[Resealed]) -> Result<u32> {
-        self.run(|| self.reseal(secrets)).await
+    async fn reseal_secrets(&self, secrets: &[Resealed], entry: &AuditEntry, earlier: u64) -> Result<u32> {
+        self.run(|| self.reseal(secrets, entry, earlier)).await
     }
 
-    async fn insert_api_key(&self, key: &NewApiKey, now: UnixMs) -> Result<ApiKey> {
-        self.run(|| async {
-            let mut write = self.write().await?;
-            let kept = insert_api_key(&mut write, key, now).await?;
-            write.commit().await?;
-            Ok(kept)
-        })
-        .await
+    async fn list_audit_entries(
+        &self,
+        filter: &AuditFilter,
+        page: &Page<AuditEntryId>,
+    ) -> Result<Option<Paged<AuditEntry>>> {
+        self.entries(filter, page).await
+    }
+
+    async fn insert_api_key(&self, key: &NewApiKey, by: &Author, now: UnixMs) -> Result<ApiKey> {
+        self.run(|| self.keep_key(key, by, now)).await
     }
 
     async fn find_api_key(&self, secret_hash: &[u8; 32], now: UnixMs) -> Result<Option<ApiKey>> {
-        let find = || async {
-            let row = query_as!(FoundApiKeyRow, sql::FIND_API_KEY, secret_hash.as_slice(), now.0);
-            Ok(row.fetch_optional(&mut *self.read().await?).await?)
-        };
-        let found: Option<FoundApiKeyRow> = self.run(find).await?;
-        found.and_then(|row| row.with_hash(secret_hash)).map(TryInto::try_into).transpose()
+        self.run(|| self.key_with_hash(secret_hash, now)).await
     }
 
     async fn list_api_keys(
@@ -257,34 +242,30 @@ impl Store for Engine {
         old: KeyId,
         replacement: &NewApiKey,
         old_ends_at: UnixMs,
+        by: &Author,
         now: UnixMs,
     ) -> Result<Option<ApiKey>> {
-        self.run(|| async {
-            let mut write = self.write().await?;
-            let ended = query!(sql::END_API_KEY, old.to_string(), merchant, old_ends_at.0, now.0)
-                .execute(&mut *write)
-                .await?;
-            if affected(&ended) == 0 {
-                return Ok(None);
-            }
-            let kept = insert_api_key(&mut write, replacement, now).await?;
-            write.commit().await?;
-            Ok(Some(kept))
-        })
-        .await
+        self.run(|| self.replace_key(merchant, old, replacement, old_ends_at, by, now)).await
     }
 
-    async fn revoke_api_key(&self, merchant: Option<&str>, id: KeyId) -> Result<bool> {
-        Ok(self.change(|| query!(sql::REVOKE_API_KEY, id.to_string(), merchant)).await? == 1)
+    async fn revoke_api_key(
+        &self,
+        merchant: Option<&str>,
+        id: KeyId,
+        by: &Author,
+        now: UnixMs,
+    ) -> Result<bool> {
+        self.run(|| self.end_key(merchant, id, by, now)).await
     }
 
     async fn insert_endpoint(
         &self,
         endpoint: &NewEndpoint,
         limit: usize,
+        by: &Author,
         now: UnixMs,
     ) -> Result<Option<Endpoint>> {
-        self.run(|| self.register(endpoint, limit, now)).await
+        self.run(|| self.register(endpoint, limit, by, now)).await
     }
 
     async fn endpoint(&self, tenant: &Tenant, id: EndpointId) -> Result<Option<Endpoint>> {
@@ -311,13 +292,20 @@ impl Store for Engine {
         tenant: &Tenant,
         id: EndpointId,
         change: &EndpointChange,
+        by: &Author,
         now: UnixMs,
     ) -> Result<Option<Endpoint>> {
-        self.run(|| self.change_endpoint(tenant, id, change, now)).await
+        self.run(|| self.change_endpoint(tenant, id, change, by, now)).await
     }
 
-    async fn delete_endpoint(&self, tenant: &Tenant, id: EndpointId, now: UnixMs) -> Result<bool> {
-        self.run(|| self.remove_endpoint(tenant, id, now)).await
+    async fn delete_endpoint(
+        &self,
+        tenant: &Tenant,
+        id: EndpointId,
+        by: &Author,
+        now: UnixMs,
+    ) -> Result<bool> {
+        self.run(|| self.remove_endpoint(tenant, id, by, now)).await
     }
 
     async fn rotate_secret(
@@ -326,9 +314,10 @@ impl Store for Engine {
         id: EndpointId,
         secret: &NewSecret,
         previous_end_at: UnixMs,
+        by: &Author,
         now: UnixMs,
     ) -> Result<Option<Endpoint>> {
-        self.run(|| self.add_secret(tenant, id, secret, previous_end_at, now)).await
+        self.run(|| self.add_secret(tenant, id, secret, previous_end_at, by, now)).await
     }
 
     async fn settle_endpoint(
@@ -436,47 +425,11 @@ impl Store for Engine {
     }
 
     async fn retry_delivery(&self, tenant: &Tenant, id: DeliveryId, now: UnixMs) -> Result<Option<Delivery>> {
-        self.run(|| async {
-            let (id, merchant) = (id.to_string(), tenant.merchant_id.as_str());
-            let mut write = self.write().await?;
-            let row = query_as!(DeliveryRow, sql::DELIVERY, &id, merchant, tenant.livemode);
-            let Some(found) = row.fetch_optional(&mut *write).await? else { return Ok(None) };
-            if !batches::keep_event(&mut write, &found.event_id).await? {
-                return Ok(None);
-            }
-            query!(sql::RETRY_DELIVERY, &id, merchant, tenant.livemode, now.0).execute(&mut *write).await?;
-            let row = query_as!(DeliveryRow, sql::DELIVERY, &id, merchant, tenant.livemode);
-            let row = row.fetch_optional(&mut *write).await?;
-            write.commit().await?;
-            row.map(TryInto::try_into).transpose()
-        })
-        .await
+        self.run(|| self.begin_anew(tenant, id, now)).await
     }
 
     async fn insert_delivery(&self, delivery: &NewDelivery, now: UnixMs) -> Result<Option<Delivery>> {
-        self.run(|| async {
-            let id: DeliveryId = self.ids.next(now);
-            let (merchant, livemode) = (delivery.tenant.merchant_id.as_str(), delivery.tenant.livemode);
-            let (event, endpoint) = (delivery.event_id.to_string(), delivery.endpoint_id.to_string());
-            let mut write = self.write().await?;
-            let state = batches::endpoint_state(&mut write, &endpoint).await?;
-            let on = state.is_some_and(|(status, deleted_at)| status == "enabled" && deleted_at.is_none());
-            if !on || !batches::keep_event(&mut write, &event).await? {
-                return Ok(None);
-            }
-            let inserted =
-                query!(sql::INSERT_DELIVERY, id.to_string(), merchant, livemode, event, endpoint, now.0)
-                    .execute(&mut *write)
-                    .await?;
-            if affected(&inserted) == 0 {
-                return Ok(None);
-            }
-            let row = query_as!(DeliveryRow, sql::DELIVERY, id.to_string(), merchant, livemode);
-            let row = row.fetch_one(&mut *write).await?;
-            write.commit().await?;
-            Ok(Some(row.try_into()?))
-        })
-        .await
+        self.run(|| self.make_delivery(delivery, now)).await
     }
 
     async fn claim(&self, offer: &LeaseOffer, after: Option<EndpointId>, now: UnixMs) -> Result<Claimed> {
@@ -519,6 +472,11 @@ impl Store for Engine {
 
     async fn prune_events(&self, before: UnixMs, limit: u32) -> Result<u32> {
         self.run(|| self.prune(before, limit)).await
+    }
+
+    async fn prune_audit_entries(&self, before: UnixMs, limit: u32) -> Result<u32> {
+        let cut = AuditEntryId::lowest_at(before).to_string();
+        self.change(|| query!(sql::PRUNE_AUDIT_ENTRIES, cut.as_str(), i64::from(limit))).await
     }
 
     async fn expire_idempotency_keys(&self, limit: u32, now: UnixMs) -> Result<u32> {

@@ -7,13 +7,15 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Database, Engine, Write, batches, query, query_as, reached};
+use super::{Database, Engine, Write, audit::Note, batches, query, query_as, reached};
 use crate::{
+    audit::{Action, Author, Changes},
     clock::UnixMs,
     delivery::{AttemptResult, LeasedDelivery, Standing},
-    endpoint::Destination,
+    endpoint::{Destination, DisabledReason},
     id::{AttemptId, EndpointId, EventId},
     kill_point::KillPoint,
+    merchant::Tenant,
     store::{
         Claimed, LeaseOffer, Recorded, Result, StoreError,
         rows::{Change, LeasedRow, candidates, expect_affected, read, read_number, read_optional},
@@ -224,7 +226,18 @@ impl Engine {
         expect_affected(DELIVERIES, written.len(), changes.len())?;
         for Change { result, .. } in changes.iter().filter(|change| change.result.disables_endpoint()) {
             let endpoint = result.endpoint_id.to_string();
-            query!(sql::DISABLE_GONE_ENDPOINT, endpoint, now.0).execute(&mut *write).await?;
+            let disabled = query_as!((String, bool), sql::DISABLE_GONE_ENDPOINT, &endpoint, now.0);
+            if let Some((merchant, livemode)) = disabled.fetch_optional(&mut *write).await? {
+                let merchant_id = read(&merchant, "webhook_endpoints", "merchant_id", &endpoint)?;
+                let changes = Changes::default().with("status", "enabled", "disabled").with(
+                    "disabled_reason",
+                    None::<&str>,
+                    DisabledReason::Gone.as_str(),
+                );
+                let (tenant, action) = (Tenant { merchant_id, livemode }, Action::EndpointDisabled);
+                let note = Note { tenant: Some(&tenant), action, object_id: &endpoint, changes };
+                self.note(&mut write, note, &Author::service(), now).await?;
+            }
         }
         reached(KillPoint::RecordBeforeCommit);
         write.commit().await?;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use k_webhooks::{
+    audit::{Action, AuditEntry, Author, Changes},
     encryption::{Reencrypted, Reencryption},
     entropy::Entropy,
     signature::{SigningSecret, verify},
@@ -115,6 +116,10 @@ async fn keys_move_to_a_new_encryption_key_while_events_are_delivered() {
     assert!(database.run(&["keys", "reencrypt", "--check"], &[(CURRENT, NEW)]).await.status.success());
     let merchant = Caller::new(new.public, merchant.key());
     merchant.get("/v1/events").await.expect(200);
+    let log = new.internal().get("/v1/audit_entries?action=encryption_key.reencrypted").await.expect(200);
+    assert_eq!(log["data"].as_array().unwrap().len(), 1, "{log}");
+    assert_eq!(log["data"][0]["changes"]["signing_secrets"], json!({ "old": 0, "new": 2 }));
+    assert_eq!(log["data"][0]["actor"]["kind"], "command_line");
     let event = new.internal().post("/v1/events", charge()).await.expect(201);
     receiver.until_event(id(&event)).await;
     let received = receiver.received();
@@ -206,14 +211,26 @@ async fn a_rotation_during_reencryption_is_not_lost() {
     let rotated = app.public.post(&path, json!({ "expire_previous_in": "1h" })).await.expect(200);
     let resealed =
         Resealed { id: read[0].id, before: read[0].sealed.clone(), after: vault.seal(&row, &opened) };
-    assert_eq!(store.reseal_secrets(std::slice::from_ref(&resealed)).await.unwrap(), 1);
-    assert_eq!(store.reseal_secrets(&[resealed]).await.unwrap(), 0, "what was read is there no more");
+    let (ids, now) = (app.foundation.ids.as_ref(), clock.now());
+    let entry = AuditEntry {
+        id: ids.next(now),
+        created_at: now,
+        merchant_id: None,
+        livemode: None,
+        by: Author::service(),
+        action: Action::Reencrypted,
+        object_id: vault.current_key().to_owned(),
+        changes: Changes::default(),
+    };
+    assert_eq!(store.reseal_secrets(std::slice::from_ref(&resealed), &entry, 0).await.unwrap(), 1);
+    let again = store.reseal_secrets(&[resealed], &entry, 1).await.unwrap();
+    assert_eq!(again, 0, "what was read is there no more");
     let (before, after) = (secret(&endpoint), secret(&rotated));
     app.publish(charge()).await;
     let request = receiver.until(1).await[0].clone();
     assert!(fits(&request, &before) && fits(&request, &after));
 
-    let reencryption = Reencryption { store, vault: &vault, clock };
+    let reencryption = Reencryption { store, vault: &vault, clock, ids, by: Author::service() };
     assert_eq!(reencryption.run().await.unwrap(), Reencrypted { secrets: 1, pepper: true });
     assert_eq!(reencryption.check().await.unwrap(), Reencrypted::default());
     // The end that the rotation gave the old secret still stands.

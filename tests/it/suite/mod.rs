@@ -1,6 +1,7 @@
 //! What holds on either engine. `super::Engine` says which one it is.
 
 mod api;
+mod audit;
 mod chaos;
 mod crash;
 mod delivery;

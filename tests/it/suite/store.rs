@@ -10,6 +10,7 @@ use super::database;
 use crate::support::engine::Database;
 use bytes::Bytes;
 use k_webhooks::{
+    audit::Author,
     clock::UnixMs,
     delivery::{AbandonedReason, Attempt, AttemptResult, DeliveryStatus, LeasedDelivery, Verdict},
     endpoint::{EnabledEvents, EndpointStatus},
@@ -74,7 +75,7 @@ impl Fixture {
             description: None,
             secret: NewSecret { id: self.ids.next(NOW), sealed },
         };
-        self.store.insert_endpoint(&new, 1000, NOW).await.unwrap().unwrap().id
+        self.store.insert_endpoint(&new, 1000, &Author::service(), NOW).await.unwrap().unwrap().id
     }
 
     fn offer(&self, now: UnixMs, total: usize, each: usize) -> LeaseOffer {
@@ -193,7 +194,12 @@ async fn settling_follows_the_endpoint_in_bounded_steps() {
     fixture.accept(5).await;
     let change = |status| EndpointChange { status: Some(status), ..EndpointChange::default() };
     let disabled = change(EndpointStatus::Disabled);
-    fixture.store.update_endpoint(&tenant(), endpoint, &disabled, NOW).await.unwrap().unwrap();
+    fixture
+        .store
+        .update_endpoint(&tenant(), endpoint, &disabled, &Author::service(), NOW)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(fixture.claim(NOW, 100, 100).await.is_empty(), "a disabled endpoint is not claimed");
     assert_eq!(fixture.store.unsettled_endpoints(10).await.unwrap(), [endpoint]);
     let cut = NOW.minus(DAY);
@@ -202,10 +208,15 @@ async fn settling_follows_the_endpoint_in_bounded_steps() {
     assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 3, NOW).await.unwrap(), 0);
     assert!(fixture.statuses(endpoint).await.iter().all(|(status, _)| *status == DeliveryStatus::Held));
     let enabled = change(EndpointStatus::Enabled);
-    fixture.store.update_endpoint(&tenant(), endpoint, &enabled, NOW).await.unwrap().unwrap();
+    fixture
+        .store
+        .update_endpoint(&tenant(), endpoint, &enabled, &Author::service(), NOW)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 100, NOW).await.unwrap(), 5);
     assert_eq!(fixture.claim(NOW, 100, 100).await.len(), 5);
-    assert!(fixture.store.delete_endpoint(&tenant(), endpoint, NOW).await.unwrap());
+    assert!(fixture.store.delete_endpoint(&tenant(), endpoint, &Author::service(), NOW).await.unwrap());
     assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 100, NOW).await.unwrap(), 5);
     let expected = (DeliveryStatus::Abandoned, Some(AbandonedReason::EndpointDeleted));
     assert!(fixture.statuses(endpoint).await.iter().all(|found| *found == expected));
@@ -244,7 +255,7 @@ async fn pruning_removes_what_is_old_and_closed_in_bounded_steps() {
     assert_eq!(fixture.statuses(endpoint).await, [(DeliveryStatus::Pending, None)]);
     assert!(fixture.store.attempts(leased[0].id).await.unwrap().is_empty());
     assert_eq!(fixture.store.expire_idempotency_keys(10, later).await.unwrap(), 0);
-    assert!(fixture.store.delete_endpoint(&tenant(), endpoint, NOW).await.unwrap());
+    assert!(fixture.store.delete_endpoint(&tenant(), endpoint, &Author::service(), NOW).await.unwrap());
     assert_eq!(fixture.store.purge_deleted_endpoints(10).await.unwrap(), 0, "a delivery still refers to it");
     fixture.store.settle_endpoint(endpoint, NOW, 10, NOW).await.unwrap();
     fixture.store.prune_events(later, 10).await.unwrap();
@@ -272,7 +283,12 @@ async fn an_endpoint_that_is_switched_off_while_events_are_accepted_leaves_none_
     for status in [EndpointStatus::Disabled, EndpointStatus::Enabled].repeat(10) {
         let change = EndpointChange { status: Some(status), ..EndpointChange::default() };
         let switch = async {
-            fixture.store.update_endpoint(&tenant(), endpoint, &change, NOW).await.unwrap().unwrap();
+            fixture
+                .store
+                .update_endpoint(&tenant(), endpoint, &change, &Author::service(), NOW)
+                .await
+                .unwrap()
+                .unwrap();
             fixture.store.settle_endpoint(endpoint, NOW.minus(DAY), 1000, NOW).await.unwrap();
         };
         let claim = fixture.claim(NOW, 1, 1);

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use k_webhooks::http::{Route, internal, public};
+use k_webhooks::{
+    audit::Author,
+    http::{Route, internal, public},
+};
 use serde_json::{Value, json};
 
 use super::TestApp;
@@ -141,7 +144,7 @@ fn entry_of(route: &Route) -> Entry {
         | ("POST", "/v1/merchants/{merchant}/api_keys/{key}/rotate") => {
             entry(Services, &[(Key, Path)], nothing)
         }
-        ("POST", "/v1/merchants/{merchant}/api_keys") | ("GET", "/v1/test_clock") => {
+        ("GET", "/v1/audit_entries" | "/v1/test_clock") | ("POST", "/v1/merchants/{merchant}/api_keys") => {
             entry(Services, none, nothing)
         }
         ("POST", "/v1/test_clock/advance") => entry(Services, none, |_| json!({ "by": "1s" })),
@@ -254,10 +257,16 @@ impl World {
         let path = |key: &Value| format!("/v1/merchants/m_1/api_keys/{}", id(key));
         app.internal.delete(&path(&revoked)).await.expect(200);
         app.internal.post(&format!("{}/rotate", path(&rotated)), "").await.expect(201);
-        let issuer = app.foundation.key_issuer();
+        let issuer = app.foundation.key_issuer(Author::service());
         let (service, ended) =
             (issuer.issue_service_key("s").await.unwrap(), issuer.issue_service_key("ended").await.unwrap());
-        assert!(app.foundation.store.revoke_api_key(None, ended.key.id).await.unwrap());
+        assert!(
+            app.foundation
+                .store
+                .revoke_api_key(None, ended.key.id, &Author::service(), app.foundation.clock.now())
+                .await
+                .unwrap()
+        );
         let exposed =
             |key: &k_webhooks::keys::IssuedKey| secrecy::ExposeSecret::expose_secret(&key.secret).to_owned();
         receiver.until(4).await;

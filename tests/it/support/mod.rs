@@ -18,6 +18,7 @@ use hyper_util::{
 };
 use k_webhooks::{
     app::{App, Foundation, Role},
+    audit::Author,
     config::Config,
     merchant::Tenant,
     transport::{Resolve, SystemResolver},
@@ -180,7 +181,7 @@ impl<E: Engine> TestApp<E> {
         let app = App::build_with_resolver(config, Role::All, resolver).await.unwrap();
         let (public_addr, internal_addr) = (app.public_addr().unwrap(), app.internal_addr().unwrap());
         let foundation = app.foundation().clone();
-        let service = foundation.key_issuer().issue_service_key("tests").await.unwrap();
+        let service = foundation.key_issuer(Author::service()).issue_service_key("tests").await.unwrap();
         let merchant = merchant_key(&foundation, "m_1", false).await;
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -233,7 +234,7 @@ impl<E: Engine> TestApp<E> {
 
 async fn merchant_key(foundation: &Foundation, merchant: &str, livemode: bool) -> String {
     let tenant = Tenant { merchant_id: merchant.parse().unwrap(), livemode };
-    let issued = foundation.key_issuer().issue_merchant_key(tenant).await.unwrap();
+    let issued = foundation.key_issuer(Author::service()).issue_merchant_key(tenant).await.unwrap();
     issued.secret.expose_secret().to_owned()
 }
 

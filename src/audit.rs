@@ -1,0 +1,157 @@
+//! The audit log: who did what to endpoints and keys. An entry is written in the transaction of its change, so that there
+//! is no change without an entry and no entry without a change.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    clock::UnixMs,
+    id::{AuditEntryId, KeyId, RequestId},
+    merchant::MerchantId,
+    words::words,
+};
+
+words! {
+    /// What kind of someone acts.
+    ActorKind {
+        /// A merchant's server, by its secret key.
+        MerchantKey "merchant_key",
+        /// An internal service, by its key.
+        ServiceKey "service_key",
+        /// Whoever has the configured bootstrap key.
+        BootstrapKey "bootstrap_key",
+        /// Someone at the command line, with the database's URL.
+        CommandLine "command_line",
+        /// The service itself.
+        Service "service",
+    }
+}
+
+words! {
+    /// What was done.
+    Action {
+        /// A key was made.
+        ApiKeyCreated "api_key.created",
+        /// A key was replaced by a new one.
+        ApiKeyRotated "api_key.rotated",
+        /// A key was ended.
+        ApiKeyRevoked "api_key.revoked",
+        /// An endpoint was registered.
+        EndpointCreated "webhook_endpoint.created",
+        /// An endpoint was changed.
+        EndpointUpdated "webhook_endpoint.updated",
+        /// An endpoint was deleted.
+        EndpointDeleted "webhook_endpoint.deleted",
+        /// An endpoint got a new signing secret.
+        SecretRotated "webhook_endpoint.secret_rotated",
+        /// The service disabled an endpoint that is gone.
+        EndpointDisabled "webhook_endpoint.disabled",
+        /// What earlier encryption keys sealed was moved to the present one.
+        Reencrypted "encryption_key.reencrypted",
+    }
+}
+
+/// Who acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// What kind of someone.
+    pub kind: ActorKind,
+    /// The API key that was used.
+    pub id: Option<KeyId>,
+    /// What the internal service, or at the command line the user, is called.
+    pub name: Option<String>,
+}
+
+/// Who makes a change, and by which request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Author {
+    /// Who.
+    pub actor: Actor,
+    /// By which request, if by one.
+    pub request_id: Option<RequestId>,
+}
+
+impl Author {
+    /// The service itself.
+    #[must_use]
+    pub fn service() -> Self {
+        Self { actor: Actor { kind: ActorKind::Service, id: None, name: None }, request_id: None }
+    }
+
+    /// The user at the command line, if it is known who that is.
+    #[must_use]
+    pub fn command_line(user: Option<String>) -> Self {
+        Self { actor: Actor { kind: ActorKind::CommandLine, id: None, name: user }, request_id: None }
+    }
+}
+
+/// What changed: old and new values by name. Never secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes(Map<String, Value>);
+
+impl Changes {
+    /// Adds a value, if it is another one than before.
+    #[must_use]
+    pub fn with(mut self, name: &str, old: impl Into<Value>, new: impl Into<Value>) -> Self {
+        let (old, new) = (old.into(), new.into());
+        if old != new {
+            self.0.insert(name.to_owned(), json!({ "old": old, "new": new }));
+        }
+        self
+    }
+
+    /// Whether nothing changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As they are shown and stored.
+    #[must_use]
+    pub fn into_json(self) -> Value {
+        Value::Object(self.0)
+    }
+
+    /// Reads them as they are stored.
+    #[must_use]
+    pub fn from_json(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok().map(Self)
+    }
+}
+
+/// An entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Its id.
+    pub id: AuditEntryId,
+    /// When it was done.
+    pub created_at: UnixMs,
+    /// The merchant whose object it is, if it is a merchant's.
+    pub merchant_id: Option<MerchantId>,
+    /// For a merchant's object, whether it belongs to live data.
+    pub livemode: Option<bool>,
+    /// Who did it.
+    pub by: Author,
+    /// What was done.
+    pub action: Action,
+    /// To what.
+    pub object_id: String,
+    /// What changed.
+    pub changes: Changes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_another_value_than_before_is_a_change() {
+        assert!(
+            Changes::default().with("url", "a", "a").with("description", Value::Null, Value::Null).is_empty()
+        );
+        let changes = Changes::default().with("url", "a", "b").with("status", "enabled", "enabled");
+        let json = changes.clone().into_json();
+        assert_eq!(json, json!({ "url": { "old": "a", "new": "b" } }));
+        assert_eq!(Changes::from_json(&json.to_string()), Some(changes));
+        assert_eq!(Changes::from_json("[]"), None);
+    }
+}
