@@ -4,7 +4,7 @@ use std::{path::Path, process::Output, process::Stdio};
 
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use crate::support::process::PROGRAM;
+use crate::support::{printed::WATCH, process::PROGRAM};
 
 async fn run(folder: &Path, arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new(PROGRAM);
@@ -16,7 +16,11 @@ async fn run(folder: &Path, arguments: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped());
     let mut child = command.env("K_WEBHOOKS__DATABASE__URL", "sqlite://data/k.db").spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
-    child.wait_with_output().await.unwrap()
+    let output = child.wait_with_output().await.unwrap();
+    WATCH.note(&String::from_utf8_lossy(&output.stderr));
+    WATCH.note_answer(&String::from_utf8_lossy(&output.stdout));
+    WATCH.check();
+    output
 }
 
 fn out(output: &Output) -> String {

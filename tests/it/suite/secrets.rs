@@ -1,13 +1,14 @@
-//! Signing secrets: how many live.
+//! Secrets: how many of them live, and that none is printed.
 
 use std::time::Duration;
 
 use k_webhooks::signature::{SigningSecret, verify};
 use serde_json::{Value, json};
 
-use super::TestApp;
+use super::{TestApp, database};
 use crate::support::{
-    charge, id,
+    Caller, charge, id,
+    process::Process,
     receiver::{Act, Receiver},
 };
 
@@ -47,4 +48,39 @@ async fn an_endpoint_whose_secret_is_rotated_a_hundred_times_signs_with_the_newe
     let signature = receiver.until(2).await[1].header("k-payments-signature").to_owned();
     assert_eq!(signature.matches("v1=").count(), 2);
     app.stop().await;
+}
+
+/// What it prints is checked as the process is dropped.
+#[tokio::test]
+async fn a_process_that_logs_all_it_can_prints_no_secret() {
+    let database = database().await;
+    let receiver = Receiver::start(Act::status(500)).await;
+    let mut command = database.serve();
+    command.env("K_WEBHOOKS__LOG__FILTER", "trace");
+    let mut process = Process::start(command).await;
+    let (internal, merchant) = (process.internal(), process.merchant().await);
+    let endpoint = merchant.post("/v1/webhook_endpoints", json!({ "url": receiver.url() })).await.expect(201);
+    let path = format!("/v1/webhook_endpoints/{}", id(&endpoint));
+    merchant.post(&format!("{path}/rotate_secret"), "{}").await.expect(200);
+    let keys = "/v1/merchants/m_1/api_keys";
+    let key = internal.post(keys, "{}").await.expect(201);
+    internal.post(&format!("{keys}/{}/rotate", id(&key)), "").await.expect(201);
+    internal.delete(&format!("{keys}/{}", id(&key))).await.expect(200);
+    internal.post("/v1/events", charge()).await.expect(201);
+    receiver.until(1).await;
+    process.until_logged("attempt failed").await;
+    // Keys at the wrong door, mistyped, and bodies that do not parse around a secret.
+    let mistyped = &merchant.key()[..merchant.key().len() - 1];
+    Caller::new(process.internal, merchant.key()).get(keys).await.expect(401);
+    Caller::new(process.public, mistyped).get("/v1/events").await.expect(401);
+    let broken =
+        format!("{{\"url\": \"https://example.com\", \"signing_secret\": {}, }}", endpoint["signing_secret"]);
+    merchant.post("/v1/webhook_endpoints", broken).await.expect(400);
+    let own = json!({ "url": "https://example.com", "signing_secret": endpoint["signing_secret"] });
+    merchant.post("/v1/webhook_endpoints", own).await.refuses("signing_secret");
+    merchant.delete(&path).await.expect(200);
+    process.terminate();
+    assert_eq!(process.child.wait().await.unwrap().code(), Some(0));
+    // All of it has been read.
+    assert!(process.count_logged("stopped").await == 1);
 }

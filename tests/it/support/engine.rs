@@ -17,6 +17,7 @@ use tokio::process::Command;
 
 use super::{
     postgres::Cluster,
+    printed::WATCH,
     process::{BOOTSTRAP_KEY, PROGRAM},
 };
 
@@ -140,7 +141,11 @@ impl Database {
         let mut command = Command::new(PROGRAM);
         command.args(arguments).args(["--config", "/dev/null"]).current_dir(self.folder.path());
         command.env("K_WEBHOOKS__DATABASE__URL", &self.url).envs(variables.iter().copied());
-        command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap()
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
+        WATCH.note(&String::from_utf8_lossy(&output.stderr));
+        WATCH.note_answer(&String::from_utf8_lossy(&output.stdout));
+        WATCH.check();
+        output
     }
 
     /// `serve` on this database.
@@ -158,7 +163,7 @@ impl Database {
             // A lease lasts three times as long and five seconds: short, so that one that is lost is taken over soon.
             .env("K_WEBHOOKS__DELIVERY__TIMEOUT", "500ms")
             .env("K_WEBHOOKS__DELIVERY__CONNECT_TIMEOUT", "500ms")
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         command

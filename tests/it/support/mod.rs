@@ -3,6 +3,7 @@
 pub(crate) mod engine;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
+pub(crate) mod printed;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod receiver;
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use engine::{Database, Engine};
+use printed::WATCH;
 
 /// A response, read.
 #[derive(Debug)]
@@ -113,7 +115,11 @@ impl Caller {
         let response = self.client.request(request).await.ok()?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.into_body().collect().await.ok()?.to_bytes();
-        Some(Answer { status, headers, text: String::from_utf8(bytes.to_vec()).unwrap() })
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        if status >= 400 {
+            WATCH.note(&text);
+        }
+        Some(Answer { status, headers, text })
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -161,6 +167,10 @@ pub(crate) fn config(database: &Database, settings: &[(&str, &str)]) -> Config {
         ("delivery.timeout".to_owned(), "500ms".to_owned()),
         ("delivery.connect_timeout".to_owned(), "500ms".to_owned()),
     ];
+    let bootstrap_keys = settings.iter().filter(|(key, _)| *key == "internal.bootstrap_key");
+    bootstrap_keys.for_each(|(_, key)| WATCH.value(key));
+    WATCH.password_of(&database.url);
+    WATCH.logs();
     flags.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     Config::load(Some(Path::new("/dev/null")), [], &flags).unwrap()
 }
@@ -226,9 +236,16 @@ impl<E: Engine> TestApp<E> {
         self.public.get(&format!("/v1/deliveries/{}", id(&list["data"][0]))).await.expect(200)
     }
 
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.stop.cancel();
-        self.running.await.unwrap().unwrap();
+        (&mut self.running).await.unwrap().unwrap();
+    }
+}
+
+/// Stopped or not, it must not have printed a secret.
+impl<E> Drop for TestApp<E> {
+    fn drop(&mut self) {
+        WATCH.check();
     }
 }
 

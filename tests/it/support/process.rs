@@ -10,7 +10,7 @@ use tokio::{
 
 use serde_json::{Value, json};
 
-use super::{Caller, charge, id, receiver::Receiver};
+use super::{Caller, charge, id, printed::WATCH, receiver::Receiver};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_k-webhooks");
 
@@ -32,11 +32,30 @@ impl Process {
 
     /// The same for a program that may end before.
     pub(crate) async fn try_start(mut command: Command) -> Option<Self> {
+        for name in ["K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY", "K_WEBHOOKS__DATABASE__URL"] {
+            let mut variables = command.as_std().get_envs();
+            let value =
+                variables.find(|(variable, _)| *variable == name).and_then(|(_, value)| value?.to_str());
+            match value {
+                Some(url) if name.ends_with("URL") => WATCH.password_of(url),
+                Some(key) => WATCH.value(key),
+                None => {}
+            }
+        }
         let mut child = command.spawn().unwrap();
+        if let Some(stdout) = child.stdout.take() {
+            let mut lines = BufReader::new(stdout).lines();
+            tokio::spawn(async move {
+                while let Ok(Some(line)) = lines.next_line().await {
+                    WATCH.note_answer(&line);
+                }
+            });
+        }
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut messages = Vec::new();
         let (public, internal) = loop {
             let line = lines.next_line().await.unwrap()?;
+            WATCH.note(&line);
             let Ok(log) = serde_json::from_str::<Value>(&line) else { panic!("{line}") };
             if log["fields"]["message"] == "listening" {
                 let address = |name: &str| log["fields"][name].as_str().unwrap().parse().unwrap();
@@ -48,6 +67,7 @@ impl Process {
         let (sender, logged) = watch::channel(messages);
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
+                WATCH.note(&line);
                 sender.send_modify(|messages| messages.push(message(&line)));
             }
         });
@@ -117,6 +137,13 @@ impl Process {
         let id = self.child.id().unwrap().to_string();
         let sent = std::process::Command::new("kill").args([&format!("-{signal}"), &id]).status();
         assert!(sent.unwrap().success());
+    }
+}
+
+/// However it ends, it must not have printed a secret.
+impl Drop for Process {
+    fn drop(&mut self) {
+        WATCH.check();
     }
 }
 
