@@ -418,8 +418,11 @@ fn transport_settings(config: &Config, rules: Arc<CallRules>) -> TransportSettin
             kept_max: config.delivery.max_in_flight,
             age: CONNECTION_AGE,
             // As much as all attempts at one endpoint may read, besides what protocols need.
-            unasked_bytes_max: UNASKED_BYTES_MAX
-                + config.delivery.response_body_max * config.delivery.max_in_flight_per_endpoint,
+            unasked_bytes_max: config
+                .delivery
+                .response_body_max
+                .saturating_mul(config.delivery.max_in_flight_per_endpoint)
+                .saturating_add(UNASKED_BYTES_MAX),
         },
         extra_root_certificates: config.security.extra_root_certificates.clone(),
     }

@@ -100,7 +100,7 @@ impl HyperTransport {
         let TransportSettings { timeout, connect_timeout, response_body_max, rules, .. } = settings;
         let connections = Connections {
             limits: settings.connections,
-            end: settings.connections.age + IDLE_TIMEOUT + 2 * timeout,
+            end: timeout.saturating_mul(2).saturating_add(settings.connections.age + IDLE_TIMEOUT),
             open: Arc::default(),
         };
         let checker =

@@ -54,8 +54,12 @@ const LOCAL_DOMAINS: [&str; 15] = [
     "in-addr.arpa",
 ];
 
-/// Names of metadata services that look like public ones. The others are under `.internal` or have no dot.
-const METADATA_NAMES: [&str; 5] = [
+/// Names of metadata services that look like public ones, and those without a dot, which stay refused where other names
+/// without one are called. The rest is under `.internal`.
+const METADATA_NAMES: [&str; 8] = [
+    "metadata",
+    "instance-data",
+    "rancher-metadata",
     "metadata.tencentyun.com",
     "metadata.platformequinix.com",
     "metadata.packet.net",
@@ -220,7 +224,9 @@ mod tests {
         }
         let development = CallRules { allow_short_names: true, ..rules(&[]) };
         assert_eq!(development.check_name("receiver", 443), Ok(()));
-        assert!(development.check_name("metadata.google.internal", 443).is_err());
+        for name in ["metadata.google.internal", "metadata", "instance-data."] {
+            assert!(development.check_name(name, 443).is_err(), "{name}");
+        }
     }
 
     #[test]

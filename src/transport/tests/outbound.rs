@@ -148,7 +148,7 @@ async fn ports_and_names_outside_the_rules_are_refused_at_delivery_without_askin
     for (url, message) in [
         ("http://mail.test:25/", "port 25 is not called here; those that are: 443, 1024-65535"),
         ("http://mail.test/", "port 80 is not called here; those that are: 443, 1024-65535"),
-        ("https://metadata/", "metadata is a local name (it has no dot)"),
+        ("https://metadata/", "metadata is the name of a cloud metadata service"),
         ("https://metadata.google.internal/", "metadata.google.internal is a local name (.internal)"),
         ("https://kubernetes.default.svc/", "kubernetes.default.svc is a local name (.svc)"),
         (
