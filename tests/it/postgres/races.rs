@@ -42,7 +42,7 @@ async fn the_tables_and_columns_are_those_of_the_embedded_engine() {
          WHERE table_schema = 'public' AND table_name <> '_sqlx_migrations' AND collation_name IS NULL \
          AND (column_name = 'id' OR column_name LIKE '%\\_id')";
     let unordered: Vec<Vec<String>> = postgres.rows(ids).await;
-    // The id of an encryption key is compared with nothing.
+    // The ids of encryption keys are compared with each other alone.
     assert_eq!(
         unordered,
         [["signing_secrets", "key_id"]],
