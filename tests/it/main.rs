@@ -2,6 +2,7 @@
 //! `suite` is compiled once for each engine.
 
 mod cli;
+mod docs;
 mod fuzz;
 mod packaging;
 mod postgres;
