@@ -228,6 +228,16 @@ impl App {
         Ok(self.internal.local_addr()?)
     }
 
+    /// Where merchants call, as the beginning of a URL.
+    pub fn public_url(&self) -> Result<String> {
+        Ok(url(&self.servings.0, self.public_addr()?))
+    }
+
+    /// Where internal services and operators call, as the beginning of a URL.
+    pub fn internal_url(&self) -> Result<String> {
+        Ok(url(&self.servings.1, self.internal_addr()?))
+    }
+
     /// The store and what belongs to it.
     #[must_use]
     pub fn foundation(&self) -> &Foundation {
@@ -357,6 +367,10 @@ async fn ended(task: &mut Option<JoinHandle<()>>) {
 
 async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{key}: cannot listen on {address}"))
+}
+
+fn url(serving: &Serving, address: SocketAddr) -> String {
+    format!("{}://{address}", if serving.tls.is_some() { "https" } else { "http" })
 }
 
 /// How the public listener serves, and the internal one.

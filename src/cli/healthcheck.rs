@@ -2,12 +2,21 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use axum::{body::Body, http::Uri};
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+};
 
 use super::{ConfigArgs, say};
 
@@ -16,9 +25,17 @@ const DEADLINE: Duration = Duration::from_secs(3);
 
 impl ConfigArgs {
     pub(super) async fn check_health(&self) -> Result<()> {
-        let address = reachable(self.load()?.internal.listen);
-        let uri: Uri = format!("http://{address}/readyz").parse()?;
-        let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+        let internal = self.load()?.internal;
+        let address = reachable(internal.listen);
+        let certificate = internal.tls_certificate.as_deref();
+        let scheme = if certificate.is_some() { "https" } else { "http" };
+        let uri: Uri = format!("{scheme}://{address}/readyz").parse()?;
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(Pinned::config(certificate)?)
+            .https_or_http()
+            .enable_all_versions()
+            .build();
+        let client = Client::builder(TokioExecutor::new()).build::<_, Body>(connector);
         let answer = tokio::time::timeout(DEADLINE, client.get(uri)).await;
         let answer = answer.with_context(|| format!("{address} does not answer in time"))?;
         let status = answer.with_context(|| format!("{address} does not answer"))?.status();
@@ -27,6 +44,68 @@ impl ConfigArgs {
         }
         say("ready");
         Ok(())
+    }
+}
+
+/// Trusts the listener's own certificate and no other, whatever name it is for: it is called by its address.
+#[derive(Debug)]
+struct Pinned {
+    certificate: Option<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Pinned {
+    fn config(certificate: Option<&Path>) -> Result<ClientConfig> {
+        let read = |path: &Path| {
+            CertificateDer::from_pem_file(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let pinned =
+            Self { certificate: certificate.map(read).transpose()?, provider: Arc::clone(&provider) };
+        Ok(ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(pinned))
+            .with_no_client_auth())
+    }
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.certificate.as_ref() == Some(end_entity) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(Error::General("the listener has another certificate than the configured one".to_owned()))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

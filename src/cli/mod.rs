@@ -144,15 +144,22 @@ fn start_tracing(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// The filter of the log. A receiver whose certificate is not trusted is the merchant's concern, who is told by the
-/// attempt; the verifier would log each as an error. Naming its target in `log.filter` brings that back.
+/// The filter of the log. Naming one of these targets in `log.filter` brings it back.
 fn filter(directives: &str) -> Result<EnvFilter> {
-    const VERIFIER: &str = "rustls_platform_verifier";
-    let filter = EnvFilter::try_new(directives)?;
-    if directives.contains(VERIFIER) {
-        return Ok(filter);
+    const QUIET: [&str; 2] = [
+        // A receiver whose certificate is not trusted is the merchant's concern, who is told by the attempt.
+        "rustls_platform_verifier=off",
+        // How it is put together concerns nobody.
+        "tokio_cron_scheduler=warn",
+    ];
+    let mut filter = EnvFilter::try_new(directives)?;
+    for directive in QUIET {
+        let target = directive.split('=').next().unwrap_or_default();
+        if !directives.contains(target) {
+            filter = filter.add_directive(directive.parse()?);
+        }
     }
-    Ok(filter.add_directive(format!("{VERIFIER}=off").parse()?))
+    Ok(filter)
 }
 
 /// Writes a line of the program's answer.
@@ -175,7 +182,7 @@ mod tests {
         assert!(filter("info").unwrap().to_string().contains("rustls_platform_verifier=off"));
         assert!(filter("").unwrap().to_string().contains("rustls_platform_verifier=off"));
         let asked = filter("info,rustls_platform_verifier=debug").unwrap().to_string();
-        assert!(asked.contains("rustls_platform_verifier=debug") && !asked.contains("off"), "{asked}");
+        assert!(asked.contains("rustls_platform_verifier=debug") && !asked.contains("=off"), "{asked}");
         assert!(filter("k_webhooks=loud").is_err());
     }
 }

@@ -43,7 +43,7 @@ async fn introduce(app: &App) -> Result<()> {
     let service = issuer.issue_service_key("development").await?;
     let tenant = Tenant { merchant_id: "m_demo".parse().map_err(anyhow::Error::msg)?, livemode: false };
     let merchant = issuer.issue_merchant_key(tenant).await?;
-    let (public, internal) = (app.public_addr()?, app.internal_addr()?);
+    let (public, internal) = (app.public_url()?, app.internal_url()?);
     let (service, merchant) = (service.secret.expose_secret(), merchant.secret.expose_secret());
     say(&format!(
         r#"First start. These keys are shown once; `k-webhooks keys create` makes others.
@@ -53,19 +53,19 @@ async fn introduce(app: &App) -> Result<()> {
 
 Register an endpoint:
 
-  curl http://{public}/v1/webhook_endpoints \
+  curl {public}/v1/webhook_endpoints \
     -H "Authorization: Bearer {merchant}" -H "Content-Type: application/json" \
     -d '{{"url": "http://127.0.0.1:3000/hooks", "enabled_events": ["charge.succeeded"]}}'
 
 Publish an event:
 
-  curl http://{internal}/v1/events \
+  curl {internal}/v1/events \
     -H "Authorization: Bearer {service}" -H "Content-Type: application/json" \
     -d '{{"merchant_id": "m_demo", "livemode": false, "type": "charge.succeeded", "data": {{"object": {{"id": "ch_1", "object": "charge", "amount": 4999}}}}}}'
 
 See it:
 
-  curl http://{public}/v1/events -H "Authorization: Bearer {merchant}"
+  curl {public}/v1/events -H "Authorization: Bearer {merchant}"
 "#
     ));
     Ok(())

@@ -99,6 +99,34 @@ async fn healthcheck_says_whether_the_service_beside_it_is_ready() {
     assert!(message.contains(&format!("127.0.0.1:{port} does not answer")), "{message}");
 }
 
+#[tokio::test]
+async fn healthcheck_over_tls_trusts_the_listeners_own_certificate_and_no_other() {
+    let database = Sqlite::database().await;
+    let file = |name: &str| database.folder.path().join(name).display().to_string();
+    for name in ["own", "other"] {
+        let made = rcgen::generate_simple_self_signed(["service.test".to_owned()]).unwrap();
+        fs::write(file(&format!("{name}.pem")), made.cert.pem()).unwrap();
+        fs::write(file(&format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+    }
+    let mut serve = database.serve();
+    serve.env("K_WEBHOOKS__INTERNAL__TLS_CERTIFICATE", file("own.pem"));
+    serve.env("K_WEBHOOKS__INTERNAL__TLS_KEY", file("own.key"));
+    let process = Process::start(serve).await;
+    let check = async |name: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["healthcheck", "--config", "/dev/null"]);
+        command.args(["--set", &format!("internal.listen={}", process.internal)]);
+        command.args(["--set", &format!("internal.tls_certificate={}", file(&format!("{name}.pem")))]);
+        command.args(["--set", &format!("internal.tls_key={}", file(&format!("{name}.key")))]);
+        command.output().await.unwrap()
+    };
+    let ready = check("own").await;
+    assert!(ready.status.success() && ready.stdout == b"ready\n", "{ready:?}");
+    let refused = check("other").await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    process.kill().await;
+}
+
 /// Makes the root file system read-only for the program and what it starts, but for a memory file system at `$STATE`, and
 /// gives up root with all that belongs to it.
 const CONFINE: &str = r#"
