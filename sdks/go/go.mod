@@ -1,0 +1,3 @@
+module github.com/k-payments/webhooks-go
+
+go 1.19
