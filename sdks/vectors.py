@@ -43,6 +43,7 @@ def mac(t: object, body: bytes = EVENT, secret: str = SECRET) -> str:
 
 cases: list[dict[str, object]] = []
 signing: list[dict[str, object]] = []
+standard_webhooks: list[dict[str, object]] = []
 
 
 def case(
@@ -296,6 +297,32 @@ def signing_cases() -> None:
     sign("t is past 32 bits", EVENT, time=2**32 + 5)
 
 
+def standard(name: str, body: bytes, secrets: tuple[str, ...] = (SECRET,)) -> None:
+    """The `webhook-signature` of Standard Webhooks, whose key is the bytes behind `whsec_`."""
+    event = "evt_01jxf3k2v8e5m9q7r4t6w8y0za"
+    signatures = []
+    for secret in secrets:
+        key = base64.b64decode(secret[len("whsec_"):])
+        signature = hmac.new(key, f"{event}.{NOW}.".encode() + body, hashlib.sha256).digest()
+        signatures.append("v1," + base64.b64encode(signature).decode())
+    standard_webhooks.append({
+        "name": name,
+        "secrets": list(secrets),
+        "id": event,
+        "time": NOW,
+        "body": base64.b64encode(body).decode(),
+        "signature": " ".join(signatures),
+    })
+
+
+def standard_webhooks_cases() -> None:
+    standard("a plain event", EVENT)
+    standard("a secret whose base64 has plus and slash", EVENT, (SYMBOLS,))
+    standard("rotation: one v1 for each secret, in the order given", EVENT, (ROTATED, SECRET))
+    standard("a body that is not ASCII", '{"name":"Zoë Müller","city":"東京","mark":"💶"}'.encode())
+    standard("a body with CRLF", b'{\r\n"id":"evt_1"\r\n}')
+
+
 def render() -> str:
     plain_cases()
     rotation_cases()
@@ -307,10 +334,11 @@ def render() -> str:
     time_cases()
     missing_cases()
     signing_cases()
-    for group in (cases, signing):
+    standard_webhooks_cases()
+    for group in (cases, signing, standard_webhooks):
         names = [entry["name"] for entry in group]
         assert len(set(names)) == len(names), "a name stands for one case"
-    document = {"version": 1, "cases": cases, "signing": signing}
+    document = {"version": 1, "cases": cases, "signing": signing, "standard_webhooks": standard_webhooks}
     return json.dumps(document, indent=1, ensure_ascii=True) + "\n"
 
 

@@ -13,6 +13,14 @@ export interface Vectors {
     reason: string | null;
   }[];
   signing: { name: string; secrets: string[]; time: number; body: string; header: string }[];
+  standard_webhooks: {
+    name: string;
+    secrets: string[];
+    id: string;
+    time: number;
+    body: string;
+    signature: string;
+  }[];
 }
 
 export const VECTORS = JSON.parse(readFileSync(new URL("../../vectors.json", import.meta.url), "utf8")) as Vectors;
