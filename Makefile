@@ -1,4 +1,4 @@
-.PHONY: test run bench micro instructions crash deny advisories fuzz fuzz-short
+.PHONY: test sdks run bench micro instructions crash deny advisories fuzz fuzz-short
 
 # Everything that must hold: formatting, lints, documentation, every test. `--all-targets` in one profile, so that
 # each crate is built once.
@@ -10,6 +10,11 @@ test:
 	$(MAKE) deny
 	cargo test --locked
 	$(MAKE) fuzz-short
+
+# The libraries for receivers, each in its own language, and how many of the cases in sdks/vectors.json each one passed.
+sdks:
+	tests/install-languages
+	sdks/run-tests
 
 run:
 	cargo run --release --locked -- serve

@@ -21,15 +21,14 @@ function report(runtime, { cases, signing, failures }) {
 }
 
 function deno() {
-  const bin = createRequire(require.resolve("deno/package.json")).resolve("@deno/linux-x64-glibc/package.json");
   const program = `
     import * as library from ${JSON.stringify(new URL("../dist/esm/index.js", import.meta.url).href)};
     import { conformance } from ${JSON.stringify(new URL("./conformance.mjs", import.meta.url).href)};
     import vectors from ${JSON.stringify(new URL("../../vectors.json", import.meta.url).href)} with { type: "json" };
     console.log(JSON.stringify({ version: Deno.version.deno, ...(await conformance(library, vectors)) }));`;
-  const path = bin.replace(/package\.json$/, "deno");
+  const path = require.resolve("deno/package.json").replace(/package\.json$/, "bin.cjs");
   // Without permissions: the library reads no file and no environment.
-  const output = execFileSync(path, ["run", "--no-config", "--no-lock", "--no-npm", "-"], {
+  const output = execFileSync(process.execPath, [path, "run", "--no-config", "--no-lock", "--no-npm", "-"], {
     input: program,
     env: { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1", PATH: process.env.PATH, HOME: process.env.HOME },
   });
