@@ -91,3 +91,14 @@ def test_memory_forgets_the_oldest_when_it_is_full() -> None:
 def test_a_table_must_be_a_plain_name() -> None:
     with pytest.raises(ValueError, match="plain name"):
         SqlDeduplicator(lambda: None, table="a; DROP TABLE b")
+
+
+def test_a_connection_that_commits_by_itself_is_refused_before_the_work(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "receiver.db", isolation_level=None)
+    deduplicator = SqlDeduplicator(lambda: sqlite3.connect(tmp_path / "receiver.db"))
+    deduplicator.create_table()
+    ran: list[object] = []
+    with pytest.raises(ValueError, match="autocommit"):
+        SqlDeduplicator(lambda: connection).process_once("evt_1", ran.append)
+    assert ran == []
+    assert deduplicator.process_once("evt_1", ran.append), "nor is it marked"

@@ -94,6 +94,8 @@ class SqlDeduplicator:
 
     def process_once(self, event_id: str, work: Callable[[Any], object]) -> bool:
         with closing(self._connect()) as connection:
+            if _commits_by_itself(connection):
+                raise ValueError("connect must open connections that are not in autocommit mode")
             try:
                 cursor = connection.cursor()
                 cursor.execute(self._insert, (event_id, int(time.time())))
@@ -105,3 +107,12 @@ class SqlDeduplicator:
                 connection.rollback()
                 raise
             return first
+
+
+def _commits_by_itself(connection: Any) -> bool:
+    """In autocommit the mark would stay although the work failed."""
+    autocommit = getattr(connection, "autocommit", None)
+    if isinstance(autocommit, bool):
+        return autocommit
+    # sqlite3, where it has no such attribute or says there that the isolation level decides.
+    return hasattr(connection, "in_transaction") and connection.isolation_level is None

@@ -63,22 +63,29 @@ module KPaymentsWebhooks
   #
   # A second delivery waits at the primary key until the first transaction has ended.
   class SqlDeduplicator
-    TABLE = "CREATE TABLE IF NOT EXISTS processed_webhook_events (event_id TEXT PRIMARY KEY)"
+    TABLE = "CREATE TABLE IF NOT EXISTS processed_webhook_events " \
+            "(event_id TEXT PRIMARY KEY, processed_at BIGINT NOT NULL)"
 
     def initialize(transaction:, insert:, placeholder: "?")
       @transaction = transaction
       @insert = insert
-      @statement =
-        "INSERT INTO processed_webhook_events (event_id) VALUES (#{placeholder}) ON CONFLICT (event_id) DO NOTHING"
+      @placeholder = placeholder
     end
 
     def process_once(event_id)
       ran = false
       @transaction.call do |database|
-        ran = @insert.call(database, @statement, event_id) == 1
+        ran = @insert.call(database, statement, event_id) == 1
         yield database if ran
       end
       ran
+    end
+
+    private
+
+    def statement
+      "INSERT INTO processed_webhook_events (event_id, processed_at) " \
+        "VALUES (#{@placeholder}, #{Time.now.to_i}) ON CONFLICT (event_id) DO NOTHING"
     end
   end
 end
