@@ -130,6 +130,8 @@ def scheme_cases() -> None:
     case("v11 is an unknown scheme", f"t={NOW},v11={v1}", MALFORMED)
     case("v is an unknown scheme", f"t={NOW},v={v1}", MALFORMED)
     case("the form of Standard Webhooks", "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=", MALFORMED)
+    case("the fitting signature stands inside the value of v2", f"t={NOW},v2=v1={v1},v1={'00' * 32}", NO_MATCH)
+    case("a part with two equals signs beside a v1 that fits", f"t={NOW},v1={v1},v1=00=00", MALFORMED)
     case("__proto__ is an unknown scheme", f"__proto__=1,constructor=2,t={NOW},v1={v1}")
 
 
