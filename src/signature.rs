@@ -139,6 +139,11 @@ impl VerifyError {
     }
 }
 
+/// Drops what every library for receivers takes for white space, whatever its language thinks of Unicode.
+fn trimmed(text: &str) -> &str {
+    text.trim_matches(['\t', '\n', '\u{b}', '\u{c}', '\r', ' '])
+}
+
 /// Checks the value of `K-Payments-Signature` against the raw body, as a receiver does: in constant time, with any of
 /// several `v1`, unknown schemes passed over, and `t` within `tolerance` of now.
 pub fn verify(
@@ -148,12 +153,12 @@ pub fn verify(
     now_seconds: i64,
     tolerance: Duration,
 ) -> Result<(), VerifyError> {
-    if header.trim().is_empty() {
+    if trimmed(header).is_empty() {
         return Err(VerifyError::MissingHeader);
     }
     let (mut timestamp, mut signatures) = (None, Vec::new());
     for part in header.split(',') {
-        let (scheme, value) = part.trim().split_once('=').ok_or(VerifyError::MalformedHeader)?;
+        let (scheme, value) = trimmed(part).split_once('=').ok_or(VerifyError::MalformedHeader)?;
         match scheme {
             "t" if timestamp.is_none() => timestamp = Some(value),
             "t" => return Err(VerifyError::MalformedHeader),

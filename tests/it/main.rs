@@ -8,3 +8,4 @@ mod packaging;
 mod postgres;
 mod sqlite;
 mod support;
+mod vectors;
