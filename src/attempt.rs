@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::{
     clock::{Clock, UnixMs},
     delivery::{AbandonedReason, Attempt, AttemptResult, LeasedDelivery, Verdict},
+    endpoint::LIVING_SECRETS_MAX,
     endpoint::SealedSecret,
     endpoint_url::EndpointUrl,
     id::IdSource,
@@ -18,9 +19,6 @@ use crate::{
 
 /// How the service names itself to receivers.
 pub const USER_AGENT: &str = "K-Payments-Webhooks/1.0";
-
-/// The most secrets that one attempt is signed with: each makes every header longer and costs a pass over the body.
-const SIGNATURES_MAX: usize = 5;
 
 /// Makes attempts.
 #[derive(Clone)]
@@ -68,7 +66,7 @@ impl Attempter {
     fn request(&self, delivery: &LeasedDelivery, now: UnixMs) -> Result<AttemptRequest, String> {
         let url = EndpointUrl::from_stored(&delivery.destination.url)
             .map_err(|error| format!("the endpoint's address cannot be called: {error}"))?;
-        let mut secrets = Vec::with_capacity(SIGNATURES_MAX);
+        let mut secrets = Vec::with_capacity(LIVING_SECRETS_MAX);
         for secret in living(&delivery.destination.secrets, now) {
             secrets.push(self.open(&secret.id.to_string(), &secret.sealed)?);
         }
@@ -136,7 +134,7 @@ impl Attempter {
 /// The newest of the secrets, of those that have not ended. They stand newest first.
 fn living(secrets: &[SealedSecret], now: UnixMs) -> impl Iterator<Item = &SealedSecret> {
     let living = secrets.iter().filter(move |secret| secret.expires_at.is_none_or(|end| end > now));
-    living.take(SIGNATURES_MAX)
+    living.take(LIVING_SECRETS_MAX)
 }
 
 /// An exchange that never left this process.

@@ -33,7 +33,7 @@ pub const DESCRIPTION_CHARS_MAX: usize = 200;
 
 /// The most secrets of an endpoint that live at a time: every event that is accepted reads them, and every attempt signs
 /// with each.
-pub const LIVING_SECRETS_MAX: u32 = 5;
+pub const LIVING_SECRETS_MAX: usize = 5;
 
 /// The most event types an endpoint may name, counted before duplicates fold.
 pub const ENABLED_EVENTS_MAX: usize = 50;

@@ -66,7 +66,7 @@ impl FromRequestParts<Arc<Api>> for Service {
     }
 }
 
-/// Who acts, by the request that `error::render` gave its id.
+/// Who acts, by the request that the outermost layer gave its id.
 fn author(parts: &Parts, kind: ActorKind, id: Option<KeyId>, name: Option<String>) -> Author {
     Author { actor: Actor { kind, id, name }, request_id: parts.extensions.get::<RequestId>().copied() }
 }

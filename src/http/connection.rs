@@ -17,21 +17,22 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-/// How long a client may take to send a request's head, or to finish a TLS handshake.
-const HEAD_MAX: Duration = Duration::from_secs(10);
+/// How long a client may take to finish a TLS handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
-/// How long a connection may have no request under way.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How long a connection may have no request under way, the head of the next one included: longer than the minute for which
+/// proxies and clients commonly keep connections, so that it is they who give them up.
+const IDLE_MAX: Duration = Duration::from_secs(75);
 
-/// How long a client may take to read a response.
-const SEND_MAX: Duration = Duration::from_secs(60);
+/// How long a client may take to read a response: the largest list at a megabit a second.
+const SEND_MAX: Duration = Duration::from_secs(240);
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
-    /// To send a request's head, and to finish a TLS handshake.
-    pub head: Duration,
-    /// With no request under way.
+    /// To finish a TLS handshake.
+    pub handshake: Duration,
+    /// With no request under way, to the end of the next one's head.
     pub idle: Duration,
     /// To read a response.
     pub send: Duration,
@@ -39,7 +40,7 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { head: HEAD_MAX, idle: IDLE_MAX, send: SEND_MAX }
+        Self { handshake: HANDSHAKE_MAX, idle: IDLE_MAX, send: SEND_MAX }
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
 use crate::nearest::near;
 
 /// How long a client may take to send a body.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
+const BODY_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Bodies that hold no event.
 const SMALL_BODY_MAX: usize = 64 * 1024;

@@ -56,14 +56,18 @@ impl RateLimiter {
 
     /// Counts a request with a key.
     pub(super) fn check(&self, key: &KeyHash) -> Result<(), ApiError> {
-        if self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(REQUESTS_PER_TIDYING) {
-            self.keys.retain_recent();
-            self.failures.retain_recent();
-        }
+        self.tidy();
         let too_early = |until: governor::NotUntil<_>| until.wait_time_from(DefaultClock::default().now());
         self.keys.check_key(key).map_err(|until| {
             ApiError::rate_limited("Too many requests with this key; wait and try again.", too_early(until))
         })
+    }
+
+    fn tidy(&self) {
+        if self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(REQUESTS_PER_TIDYING) {
+            self.keys.retain_recent();
+            self.failures.retain_recent();
+        }
     }
 
     /// Refuses an address that failed too often, unless the key opened something a moment ago. Asked before the key is
@@ -84,6 +88,7 @@ impl RateLimiter {
 
     /// A key from this address opened nothing.
     pub(super) fn failed(&self, from: Option<IpAddr>) {
+        self.tidy();
         if let Some(from) = from
             && self.failures.check_key(&from).is_err()
         {

@@ -6,7 +6,7 @@ use std::{
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{Router, body::Body};
@@ -35,6 +35,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// After an accept that failed for want of file descriptors or memory.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
+
+/// How often it is said that connections are refused.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What hyper buffers of a head: twice what [`Serving::head_bytes_max`] permits, beyond which it answers by itself.
 const HEAD_BUFFER_FACTOR: usize = 2;
@@ -83,7 +86,7 @@ pub(super) struct Peer(pub(super) IpAddr);
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, serving: Serving) {
     let mut builder = Builder::new(TokioExecutor::new());
     let buffer = serving.head_bytes_max.saturating_mul(HEAD_BUFFER_FACTOR).max(HEAD_BUFFER_MIN);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(serving.deadlines.head).max_buf_size(buffer);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(serving.deadlines.idle).max_buf_size(buffer);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -92,24 +95,28 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     let graceful = GracefulShutdown::new();
     let places = Places::default();
     let grace = serving.grace;
+    let (mut refused, mut warned_at) = (0_u64, None);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((stream, address)) => (stream, canonical(address)),
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");
-                if passes(&error) {
-                    continue;
+                if !passes(&error) {
+                    tokio::time::sleep(PAUSE_AFTER_ERROR).await;
                 }
-                tokio::time::sleep(PAUSE_AFTER_ERROR).await;
                 continue;
             }
         };
         let Some(place) = places.take(address.ip(), &serving) else {
-            tracing::debug!(%address, "there are as many connections as there may be");
+            refused += 1;
+            if warned_at.is_none_or(|at: Instant| at.elapsed() >= WARN_INTERVAL) {
+                tracing::warn!(%address, refused, "there are as many connections as there may be");
+                (warned_at, refused) = (Some(Instant::now()), 0);
+            }
             continue;
         };
         let connection = serve_connection(
@@ -131,6 +138,11 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     }
 }
 
+/// An IPv4 client of a listener for both families is an IPv4 client.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// Whether an error is about the connection that was to be accepted, and the next may be fine.
 fn passes(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
@@ -150,7 +162,7 @@ async fn serve_connection(
     let Some(tls) = &serving.tls else {
         return serve_stream(stream, address, builder, router, watcher, serving.deadlines).await;
     };
-    match tokio::time::timeout(serving.deadlines.head, tls.accept(stream)).await {
+    match tokio::time::timeout(serving.deadlines.handshake, tls.accept(stream)).await {
         Ok(Ok(stream)) => serve_stream(stream, address, builder, router, watcher, serving.deadlines).await,
         Ok(Err(error)) => tracing::debug!(%address, %error, "no TLS session"),
         Err(_) => tracing::debug!(%address, "the TLS handshake took too long"),
@@ -237,7 +249,7 @@ impl Drop for Place {
 
 /// What one client has to itself: an IPv4 address, or an IPv6 network of /64.
 pub(super) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
+    match address {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
         v4 @ IpAddr::V4(_) => v4,
     }

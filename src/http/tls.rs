@@ -65,7 +65,7 @@ mod tests {
     }
 
     impl Server {
-        async fn start(head: Duration) -> Self {
+        async fn start(handshake: Duration) -> Self {
             let CertifiedKey { cert, signing_key } =
                 generate_simple_self_signed(["service.test".to_owned()]).unwrap();
             let folder = tempfile::tempdir().unwrap();
@@ -74,7 +74,7 @@ mod tests {
             std::fs::write(&key, signing_key.serialize_pem()).unwrap();
             let serving = Serving {
                 tls: Some(acceptor(&certificate, &key).unwrap()),
-                deadlines: Deadlines { head, ..Deadlines::default() },
+                deadlines: Deadlines { handshake, ..Deadlines::default() },
                 ..Serving::default()
             };
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

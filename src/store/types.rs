@@ -145,7 +145,7 @@ pub struct Paged<T> {
 }
 
 /// Which events to list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
     /// Of this type.
     pub event_type: Option<EventType>,

@@ -3,6 +3,7 @@
 
 use std::{
     fmt,
+    io::ErrorKind,
     net::{IpAddr, SocketAddr, UdpSocket},
     str::FromStr,
 };
@@ -139,7 +140,9 @@ impl CallRules {
 const OWN: &str = "the service itself";
 
 fn is_of_this_machine(ip: IpAddr) -> bool {
-    ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok()
+    let bound = UdpSocket::bind((ip, 0));
+    // Anything else that goes wrong says nothing about the address, and is no reason to call it.
+    ip.is_unspecified() || !bound.is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
 }
 
 impl PortRange {

@@ -69,7 +69,7 @@ impl Server {
     /// One whose client has as little time as possible for the thing under test, and enough for the rest.
     async fn with(change: impl FnOnce(&mut Deadlines)) -> Self {
         let patient = Duration::from_secs(60);
-        let mut deadlines = Deadlines { head: patient, idle: patient, send: patient };
+        let mut deadlines = Deadlines { handshake: patient, idle: patient, send: patient };
         change(&mut deadlines);
         Self::start(Serving { deadlines, ..Serving::default() }).await
     }
@@ -125,7 +125,7 @@ async fn an_http_2_client_that_asks_for_nothing_is_cut_off() {
 
 #[tokio::test]
 async fn a_client_that_drips_its_head_is_cut_off() {
-    let server = Server::with(|deadlines| deadlines.head = SHORT).await;
+    let server = Server::with(|deadlines| deadlines.idle = SHORT).await;
     let (mut read, mut write) = server.connect().await.into_split();
     let drip = tokio::spawn(async move {
         let mut tick = tokio::time::interval(SHORT / 10);

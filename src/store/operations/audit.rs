@@ -1,6 +1,6 @@
 //! Entries of the audit log, each in the transaction of its change.
 
-use super::{Database, Engine, Write, query, query_as};
+use super::{Database, Engine, Reach, Write, query, query_as};
 use crate::{
     audit::{Action, ActorKind, AuditEntry, Author, Changes},
     clock::UnixMs,
@@ -50,7 +50,7 @@ impl Engine {
         };
         let merchant = || filter.merchant_id.as_ref().map(|merchant| merchant.as_str().to_owned());
         let cursor = |id| query!(sql::AUDIT_ENTRY_CURSOR, id, merchant());
-        self.list(page, cursor, |bounds| {
+        self.list(Reach::Everything, page, cursor, |bounds| {
             let rows = query_as!(
                 AuditRow,
                 list.text(bounds.newest_first),

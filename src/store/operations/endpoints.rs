@@ -124,7 +124,7 @@ impl Engine {
         let Some(row) = row.fetch_optional(&mut *write).await? else { return Ok(None) };
         query!(sql::END_SECRETS, &id, previous_end_at.0).execute(&mut *write).await?;
         // Removed and not only ended: until the upkeep came by, what has ended would be read with every event.
-        let earlier_max = i64::from(LIVING_SECRETS_MAX - 1);
+        let earlier_max = i64::try_from(LIVING_SECRETS_MAX - 1).unwrap_or(i64::MAX);
         query!(sql::DELETE_ALL_SECRETS_BUT, &id, now.0, earlier_max).execute(&mut *write).await?;
         insert_secret(&mut write, &id, secret, now).await?;
         let changes = Changes::default().with("signing_secret", None::<&str>, secret.id.to_string()).with(

@@ -61,6 +61,15 @@ fn affected(result: &<Database as sqlx::Database>::QueryResult) -> u32 {
 type Row = <Database as sqlx::Database>::Row;
 type Arguments = <Database as sqlx::Database>::Arguments;
 
+/// How much a list may have to look at.
+#[derive(Clone, Copy)]
+enum Reach {
+    /// The rows that it answers.
+    Page,
+    /// Where few rows pass a filter, all that the tenant has.
+    Everything,
+}
+
 impl Engine {
     /// The row of a query that finds at most one.
     async fn find<'q, R, T>(
@@ -79,6 +88,7 @@ impl Engine {
     /// says nothing about what is not.
     async fn list<'q, I, R, T>(
         &self,
+        reach: Reach,
         page: &Page<I>,
         cursor: impl Fn(String) -> Query<'q, Database, Arguments> + Send + Sync,
         query: impl Fn(&Bounds) -> QueryAs<'q, Database, R, Arguments> + Send + Sync,
@@ -90,7 +100,10 @@ impl Engine {
     {
         let bounds = Bounds::of(page);
         let rows = || async {
-            let mut connection = self.read_long().await?;
+            let mut connection = match reach {
+                Reach::Page => self.read().await?,
+                Reach::Everything => self.read_long().await?,
+            };
             if let Some(id) = page.cursor()
                 && cursor(id.to_string()).fetch_optional(&mut *connection).await?.is_none()
             {
@@ -220,7 +233,7 @@ impl Store for Engine {
     ) -> Result<Option<Paged<ApiKey>>> {
         let list = if merchant.is_some() { &sql::LIST_API_KEYS_OF_MERCHANT } else { &sql::LIST_API_KEYS };
         let cursor = |id| query!(sql::API_KEY_CURSOR, id, merchant.map(str::to_owned));
-        self.list(page, cursor, |bounds| {
+        self.list(Reach::Page, page, cursor, |bounds| {
             let text = list.text(bounds.newest_first);
             let rows = query_as!(ApiKeyRow, text, bounds.cursor.clone(), bounds.rows, now.0);
             if let Some(merchant) = merchant { rows.bind(merchant) } else { rows }
@@ -280,7 +293,7 @@ impl Store for Engine {
     ) -> Result<Option<Paged<Endpoint>>> {
         let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
         let cursor = |id| query!(sql::ENDPOINT_CURSOR, id, merchant, livemode);
-        self.list(page, cursor, |bounds| {
+        self.list(Reach::Page, page, cursor, |bounds| {
             let text = sql::LIST_ENDPOINTS.text(bounds.newest_first);
             query_as!(EndpointRow, text, bounds.cursor.clone(), bounds.rows, merchant, livemode)
         })
@@ -362,7 +375,8 @@ impl Store for Engine {
     ) -> Result<Option<Paged<Event>>> {
         let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
         let cursor = |id| query!(sql::EVENT_CURSOR, id, merchant, livemode);
-        self.list(page, cursor, |bounds| {
+        let reach = if *filter == EventFilter::default() { Reach::Page } else { Reach::Everything };
+        self.list(reach, page, cursor, |bounds| {
             query_as!(
                 EventRow,
                 sql::LIST_EVENTS.text(bounds.newest_first),
@@ -400,7 +414,8 @@ impl Store for Engine {
             }
         };
         let cursor = |id| query!(found, id, merchant, livemode, parent.clone());
-        self.list(page, cursor, |bounds| {
+        let reach = if status.is_none() { Reach::Page } else { Reach::Everything };
+        self.list(reach, page, cursor, |bounds| {
             query_as!(
                 DeliveryRow,
                 list.text(bounds.newest_first),

@@ -6,6 +6,7 @@ use sqlx::{
     Connection as _, Executor as _, PgConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::sync::Semaphore;
 
 use super::{Begin, PostgresStore};
 use crate::{
@@ -44,6 +45,9 @@ pub struct PostgresOptions {
     /// Whether a pooler stands between that gives a session of the server to one transaction at a time.
     pub transaction_pooling: bool,
 }
+
+/// One in so many connections may be busy with reads that may take long.
+const LONG_READS_SHARE: usize = 4;
 
 impl PostgresStore {
     /// Connects to the database that `url` names (`postgres://…`, with `sslmode` and the other parameters of libpq) and
@@ -88,7 +92,8 @@ impl PostgresStore {
             .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
             .connect_lazy_with(connect.clone());
         let process = ids.next(UnixMs(0));
-        Ok(Self { pool, connect, ids, process, begin, deadline })
+        let long_reads = Arc::new(Semaphore::new((max_connections as usize / LONG_READS_SHARE).max(1)));
+        Ok(Self { pool, connect, ids, process, begin, deadline, long_reads })
     }
 }
 

@@ -15,6 +15,7 @@ mod session;
 use std::{io, sync::Arc, time::Duration};
 
 use sqlx::{PgPool, Postgres, postgres::PgConnectOptions};
+use tokio::sync::Semaphore;
 
 use super::{Listen, News, Result, StoreError};
 use crate::id::{IdSource, ProcessId};
@@ -40,6 +41,9 @@ pub struct PostgresStore {
     process: ProcessId,
     begin: Begin,
     deadline: Duration,
+    /// Places for reads that may take long: few of the connections, so that accepting, claiming and looking up keys never
+    /// wait behind them.
+    long_reads: Arc<Semaphore>,
 }
 
 /// What begins a transaction.
@@ -84,7 +88,9 @@ impl PostgresStore {
 
     /// A connection for a read that may have to look at all that a tenant has: the server ends it where it takes too long.
     async fn read_long(&self) -> Result<Session> {
-        self.read().await
+        let place = Arc::clone(&self.long_reads).acquire_owned().await;
+        let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
+        Ok(self.read().await?.in_place(place))
     }
 
     /// Begins a write. Dropped before its commit, it is rolled back.

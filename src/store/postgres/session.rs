@@ -6,6 +6,7 @@ use std::{
 };
 
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Postgres, pool::PoolConnection};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Begin;
 use crate::store::Result;
@@ -18,13 +19,21 @@ pub(super) struct Session {
     taken_at: Instant,
     /// How long an answer may take before the connection counts as dead.
     patience: Duration,
+    /// The place of a long read.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Session {
     pub(super) fn new(connection: PoolConnection<Postgres>, deadline: Duration) -> Self {
         // Less than the deadline, which began before the connection was taken.
         let (taken_at, patience) = (Instant::now(), deadline / 2);
-        Self { connection: Some(connection), in_transaction: false, taken_at, patience }
+        Self { connection: Some(connection), in_transaction: false, taken_at, patience, place: None }
+    }
+
+    /// The same for a long read, which frees its place as it ends.
+    pub(super) fn in_place(mut self, place: OwnedSemaphorePermit) -> Self {
+        self.place = Some(place);
+        self
     }
 
     pub(super) async fn begin(mut self, begin: &Begin) -> Result<Self> {
@@ -62,11 +71,13 @@ impl DerefMut for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
+        let place = self.place.take();
         let patience = self.patience;
         if self.taken_at.elapsed() >= patience {
             connection.close_on_drop();
         } else if self.in_transaction {
             tokio::spawn(async move {
+                let _place = place;
                 let rollback = tokio::time::timeout(patience, connection.execute("ROLLBACK")).await;
                 if !matches!(rollback, Ok(Ok(_))) {
                     connection.close_on_drop();

@@ -13,7 +13,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use super::{Engine, suite::database};
 use crate::support::{
-    charge,
+    TestApp, charge,
     engine::{Database, Engine as _, Sqlite},
     process::Process,
     receiver::{Act, Receiver},
@@ -204,4 +204,26 @@ async fn a_statement_that_takes_too_long_is_ended_and_answered_503() {
     rival.execute("ROLLBACK").await.unwrap();
     process.internal().post("/v1/events", charge()).await.expect(201);
     assert_eq!(database.rows("SELECT count(*) FROM events").await, [["2"]]);
+}
+
+#[tokio::test]
+async fn lists_that_take_long_leave_the_connections_to_what_must_not_wait() {
+    let app = TestApp::<Engine>::start().await;
+    let mut locker = PgConnection::connect(&app.database.url).await.unwrap();
+    locker.execute("BEGIN; LOCK TABLE audit_entries IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let lists: Vec<_> = (0..8)
+        .map(|_| {
+            let internal = app.internal.clone();
+            tokio::spawn(async move { internal.get("/v1/audit_entries").await })
+        })
+        .collect();
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    while app.database.rows(waiting).await[0][0] == "0" {}
+    // With four connections, all of which the lists would have taken.
+    app.publish(charge()).await;
+    locker.execute("ROLLBACK").await.unwrap();
+    for list in lists {
+        list.await.unwrap().expect(200);
+    }
+    app.stop().await;
 }
