@@ -35,7 +35,7 @@ enum Command {
     Migrate(ConfigArgs),
     /// A live tour on embedded storage.
     Demo,
-    /// Asks the service that runs here with the same options whether it is ready.
+    /// Asks the service that runs here with the same options whether it lives.
     Healthcheck(ConfigArgs),
     /// API keys without the HTTP API.
     #[command(subcommand)]
