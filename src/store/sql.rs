@@ -114,7 +114,8 @@ pub(super) const TOUCH_API_KEY: &str = "UPDATE api_keys SET last4 = last4 \
 pub(super) const END_API_KEY: &str = "UPDATE api_keys SET expires_at = CASE WHEN expires_at < $3 THEN expires_at ELSE $3 END \
      WHERE id = $1 AND merchant_id = $2 AND (expires_at IS NULL OR expires_at > $4) RETURNING expires_at";
 pub(super) const REVOKE_API_KEY: &str = concat!(
-    "DELETE FROM api_keys WHERE id = $1 AND (CAST($2 AS TEXT) IS NULL OR merchant_id = $2) RETURNING ",
+    "DELETE FROM api_keys WHERE id = $1 AND (CAST($2 AS TEXT) IS NULL OR merchant_id = $2) ",
+    "AND (expires_at IS NULL OR expires_at > $3) RETURNING ",
     api_key_columns!()
 );
 

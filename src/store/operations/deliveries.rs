@@ -1,12 +1,18 @@
-//! Deliveries that are asked for: an old one again, or a new one of an old event.
+//! Events and deliveries as they are listed, and deliveries that are asked for: an old one again, or a new one of an old
+//! event.
 
-use super::{Database, Engine, affected, batches, query, query_as};
+use super::{Database, Engine, Reach, affected, batches, query, query_as};
 use crate::{
     clock::UnixMs,
     delivery::Delivery,
-    id::DeliveryId,
+    event::Event,
+    id::{DeliveryId, EventId},
     merchant::Tenant,
-    store::{NewDelivery, Result, rows::DeliveryRow, sql},
+    store::{
+        DeliveryFilter, EventFilter, NewDelivery, Page, Paged, Result,
+        rows::{DeliveryRow, EventRow},
+        sql,
+    },
 };
 
 impl Engine {
@@ -55,5 +61,63 @@ impl Engine {
         let row = row.fetch_one(&mut *write).await?;
         write.commit().await?;
         Ok(Some(row.try_into()?))
+    }
+
+    pub(super) async fn deliveries_page(
+        &self,
+        tenant: &Tenant,
+        filter: &DeliveryFilter,
+        page: &Page<DeliveryId>,
+    ) -> Result<Option<Paged<Delivery>>> {
+        let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
+        let (list, found, parent, status) = match filter {
+            DeliveryFilter::OfEvent(id) => {
+                (&sql::LIST_DELIVERIES_OF_EVENT, sql::DELIVERY_OF_EVENT_CURSOR, id.to_string(), None)
+            }
+            DeliveryFilter::OfEndpoint(id, status) => {
+                (&sql::LIST_DELIVERIES_OF_ENDPOINT, sql::DELIVERY_OF_ENDPOINT_CURSOR, id.to_string(), *status)
+            }
+        };
+        let cursor = |id| query!(found, id, merchant, livemode, parent.clone());
+        let reach = if status.is_none() { Reach::Page } else { Reach::Everything };
+        self.list(reach, page, cursor, |bounds| {
+            query_as!(
+                DeliveryRow,
+                list.text(bounds.newest_first),
+                bounds.cursor.clone(),
+                bounds.rows,
+                merchant,
+                livemode,
+                parent.clone(),
+                status.map(crate::delivery::DeliveryStatus::as_str),
+            )
+        })
+        .await
+    }
+
+    pub(super) async fn events_page(
+        &self,
+        tenant: &Tenant,
+        filter: &EventFilter,
+        page: &Page<EventId>,
+    ) -> Result<Option<Paged<Event>>> {
+        let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
+        let cursor = |id| query!(sql::EVENT_CURSOR, id, merchant, livemode);
+        let reach = if *filter == EventFilter::default() { Reach::Page } else { Reach::Everything };
+        self.list(reach, page, cursor, |bounds| {
+            query_as!(
+                EventRow,
+                sql::LIST_EVENTS.text(bounds.newest_first),
+                bounds.cursor.clone(),
+                bounds.rows,
+                merchant,
+                livemode,
+                filter.event_type.map(crate::event::EventType::as_str),
+                filter.created_from.map(|at| at.0),
+                filter.created_to.map(|at| at.0),
+                filter.delivery_status.map(crate::delivery::DeliveryStatus::as_str),
+            )
+        })
+        .await
     }
 }

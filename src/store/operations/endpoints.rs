@@ -175,9 +175,13 @@ impl Engine {
 
 /// The endpoint, which does not change until the transaction ends.
 async fn locked(write: &mut Write, tenant: &Tenant, id: &str) -> Result<Option<Endpoint>> {
+    let row = || query_as!(EndpointRow, sql::ENDPOINT, id, tenant.merchant_id.as_str(), tenant.livemode);
+    // Looked at first: nobody can lock what is another's.
+    if row().fetch_optional(&mut **write).await?.is_none() {
+        return Ok(None);
+    }
     batches::lock_endpoints(write, &[id]).await?;
-    let row = query_as!(EndpointRow, sql::ENDPOINT, id, tenant.merchant_id.as_str(), tenant.livemode);
-    row.fetch_optional(&mut **write).await?.map(TryInto::try_into).transpose()
+    row().fetch_optional(&mut **write).await?.map(TryInto::try_into).transpose()
 }
 
 /// A value of an endpoint, as the audit log shows it.

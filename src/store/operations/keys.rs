@@ -1,13 +1,13 @@
 //! API keys: keeping, finding, replacing and ending them.
 
-use super::{Database, Engine, Write, audit::Note, query_as, query_scalar};
+use super::{Database, Engine, Reach, Write, audit::Note, query, query_as, query_scalar};
 use crate::{
     audit::{Action, Author, Changes},
     clock::UnixMs,
     id::KeyId,
     merchant::Tenant,
     store::{
-        ApiKey, KeyOwner, NewApiKey, Result,
+        ApiKey, KeyOwner, NewApiKey, Page, Paged, Result,
         rows::{ApiKeyRow, FoundApiKeyRow},
         sql,
     },
@@ -49,6 +49,22 @@ impl Engine {
         found.and_then(|row| row.with_hash(secret_hash)).map(TryInto::try_into).transpose()
     }
 
+    pub(super) async fn keys_page(
+        &self,
+        merchant: Option<&str>,
+        page: &Page<KeyId>,
+        now: UnixMs,
+    ) -> Result<Option<Paged<ApiKey>>> {
+        let list = if merchant.is_some() { &sql::LIST_API_KEYS_OF_MERCHANT } else { &sql::LIST_API_KEYS };
+        let cursor = |id| query!(sql::API_KEY_CURSOR, id, merchant.map(str::to_owned));
+        self.list(Reach::Page, page, cursor, |bounds| {
+            let text = list.text(bounds.newest_first);
+            let rows = query_as!(ApiKeyRow, text, bounds.cursor.clone(), bounds.rows, now.0);
+            if let Some(merchant) = merchant { rows.bind(merchant) } else { rows }
+        })
+        .await
+    }
+
     pub(super) async fn replace_key(
         &self,
         merchant: &str,
@@ -87,7 +103,7 @@ impl Engine {
     ) -> Result<bool> {
         let id = id.to_string();
         let mut write = self.write().await?;
-        let row = query_as!(ApiKeyRow, sql::REVOKE_API_KEY, &id, merchant);
+        let row = query_as!(ApiKeyRow, sql::REVOKE_API_KEY, &id, merchant, now.0);
         let Some(row) = row.fetch_optional(&mut *write).await? else { return Ok(false) };
         let key: ApiKey = row.try_into()?;
         let changes = Changes::default().with("last4", &*key.last4, None::<&str>).with(

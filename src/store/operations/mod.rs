@@ -34,7 +34,7 @@ use crate::{
         Accepted, ApiKey, AuditFilter, Claimed, DeliveryFilter, EndpointChange, EventFilter,
         IdempotencyConflict, LeaseOffer, Listen, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page,
         Paged, Recorded, Resealed, Result, Store, StoreError,
-        rows::{ApiKeyRow, AttemptRow, Bounds, DeliveryRow, EndpointRow, EventRow, read},
+        rows::{AttemptRow, Bounds, DeliveryRow, EndpointRow, EventRow, read},
         sql,
     },
 };
@@ -231,14 +231,7 @@ impl Store for Engine {
         page: &Page<KeyId>,
         now: UnixMs,
     ) -> Result<Option<Paged<ApiKey>>> {
-        let list = if merchant.is_some() { &sql::LIST_API_KEYS_OF_MERCHANT } else { &sql::LIST_API_KEYS };
-        let cursor = |id| query!(sql::API_KEY_CURSOR, id, merchant.map(str::to_owned));
-        self.list(Reach::Page, page, cursor, |bounds| {
-            let text = list.text(bounds.newest_first);
-            let rows = query_as!(ApiKeyRow, text, bounds.cursor.clone(), bounds.rows, now.0);
-            if let Some(merchant) = merchant { rows.bind(merchant) } else { rows }
-        })
-        .await
+        self.keys_page(merchant, page, now).await
     }
 
     async fn api_key_mode(&self, merchant: &str, id: KeyId, now: UnixMs) -> Result<Option<bool>> {
@@ -373,24 +366,7 @@ impl Store for Engine {
         filter: &EventFilter,
         page: &Page<EventId>,
     ) -> Result<Option<Paged<Event>>> {
-        let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
-        let cursor = |id| query!(sql::EVENT_CURSOR, id, merchant, livemode);
-        let reach = if *filter == EventFilter::default() { Reach::Page } else { Reach::Everything };
-        self.list(reach, page, cursor, |bounds| {
-            query_as!(
-                EventRow,
-                sql::LIST_EVENTS.text(bounds.newest_first),
-                bounds.cursor.clone(),
-                bounds.rows,
-                merchant,
-                livemode,
-                filter.event_type.map(crate::event::EventType::as_str),
-                filter.created_from.map(|at| at.0),
-                filter.created_to.map(|at| at.0),
-                filter.delivery_status.map(crate::delivery::DeliveryStatus::as_str),
-            )
-        })
-        .await
+        self.events_page(tenant, filter, page).await
     }
 
     async fn delivery(&self, tenant: &Tenant, id: DeliveryId) -> Result<Option<Delivery>> {
@@ -404,30 +380,7 @@ impl Store for Engine {
         filter: &DeliveryFilter,
         page: &Page<DeliveryId>,
     ) -> Result<Option<Paged<Delivery>>> {
-        let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
-        let (list, found, parent, status) = match filter {
-            DeliveryFilter::OfEvent(id) => {
-                (&sql::LIST_DELIVERIES_OF_EVENT, sql::DELIVERY_OF_EVENT_CURSOR, id.to_string(), None)
-            }
-            DeliveryFilter::OfEndpoint(id, status) => {
-                (&sql::LIST_DELIVERIES_OF_ENDPOINT, sql::DELIVERY_OF_ENDPOINT_CURSOR, id.to_string(), *status)
-            }
-        };
-        let cursor = |id| query!(found, id, merchant, livemode, parent.clone());
-        let reach = if status.is_none() { Reach::Page } else { Reach::Everything };
-        self.list(reach, page, cursor, |bounds| {
-            query_as!(
-                DeliveryRow,
-                list.text(bounds.newest_first),
-                bounds.cursor.clone(),
-                bounds.rows,
-                merchant,
-                livemode,
-                parent.clone(),
-                status.map(crate::delivery::DeliveryStatus::as_str),
-            )
-        })
-        .await
+        self.deliveries_page(tenant, filter, page).await
     }
 
     async fn attempts(&self, delivery: DeliveryId) -> Result<Vec<Attempt>> {

@@ -29,6 +29,7 @@ async fn a_key_is_shown_once_listed_by_its_end_rotated_and_revoked() {
     assert_eq!((works(secret).await, works(newer).await), (200, 200));
     app.advance("24h").await;
     assert_eq!((works(secret).await, works(newer).await), (401, 200));
+    app.internal.delete(&format!("{KEYS}/{}", id(&made))).await.expect(404);
 
     app.internal.delete(&format!("{KEYS}/{}", id(&rotated))).await.expect(200);
     assert_eq!(works(newer).await, 401);
