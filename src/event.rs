@@ -161,50 +161,6 @@ impl Event {
     }
 }
 
-/// A realistic `data` for a test event of this type; `seconds` dates what is in it.
-#[must_use]
-pub fn sample_data(event_type: EventType, seconds: i64) -> Bytes {
-    let mut object = match event_type.resource() {
-        "charge" => serde_json::json!({
-            "id": "ch_sample", "object": "charge", "amount": 4999, "amount_refunded": 0, "currency": "USD",
-            "status": "succeeded", "description": "Order #1024", "metadata": {"order_id": "1024"}, "created": seconds,
-        }),
-        "refund" => serde_json::json!({
-            "id": "re_sample", "object": "refund", "charge": "ch_sample", "amount": 1000, "currency": "USD",
-            "reason": "requested_by_customer", "status": "pending", "created": seconds,
-        }),
-        "payout" => serde_json::json!({
-            "id": "po_sample", "object": "payout", "amount": 125_000, "currency": "USD", "status": "pending",
-            "arrival_date": seconds + 2 * 86_400, "created": seconds,
-        }),
-        _ => serde_json::json!({
-            "id": "dp_sample", "object": "dispute", "charge": "ch_sample", "amount": 4999, "currency": "USD",
-            "reason": "fraudulent", "status": "needs_response", "evidence_due_by": seconds + 7 * 86_400,
-            "created": seconds,
-        }),
-    };
-    match event_type {
-        EventType::ChargeFailed | EventType::PayoutFailed => object["status"] = "failed".into(),
-        EventType::ChargeRefunded => object["amount_refunded"] = 1000.into(),
-        EventType::RefundUpdated => object["status"] = "succeeded".into(),
-        EventType::PayoutPaid => object["status"] = "paid".into(),
-        EventType::DisputeUpdated => object["status"] = "under_review".into(),
-        EventType::DisputeClosed => object["status"] = "won".into(),
-        _ => {}
-    }
-    let mut data = serde_json::json!({ "object": object });
-    let previous = match event_type {
-        EventType::ChargeRefunded => Some(serde_json::json!({ "amount_refunded": 0 })),
-        EventType::RefundUpdated => Some(serde_json::json!({ "status": "pending" })),
-        EventType::DisputeUpdated => Some(serde_json::json!({ "status": "needs_response" })),
-        _ => None,
-    };
-    if let Some(previous) = previous {
-        data["previous_attributes"] = previous;
-    }
-    data.to_string().into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,11 +197,8 @@ mod tests {
     }
 
     #[test]
-    fn every_sample_carries_the_resource_of_its_type() {
+    fn every_type_is_found_by_its_name() {
         for event_type in EventType::ALL {
-            let data: serde_json::Value = serde_json::from_slice(&sample_data(*event_type, 0)).unwrap();
-            assert_eq!(data["object"]["object"], event_type.resource());
-            assert!(data["object"]["id"].is_string());
             assert_eq!(event_type.as_str().parse::<EventType>().unwrap(), *event_type);
         }
     }

@@ -12,6 +12,7 @@ mod nearest;
 mod words;
 
 pub mod event;
+pub mod samples;
 
 pub mod delivery;
 pub mod endpoint;

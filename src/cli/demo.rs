@@ -21,9 +21,10 @@ use crate::{
     app::{App, Role},
     audit::Author,
     config::Config,
-    event::{EventType, sample_data},
+    event::EventType,
     http,
     merchant::Tenant,
+    samples::Samples,
     signature::{SigningSecret, TOLERANCE, verify},
 };
 
@@ -51,6 +52,7 @@ async fn tour(folder: &std::path::Path) -> Result<()> {
         ],
     )?;
     let app = App::build(config, Role::All).await?;
+    let (entropy, now) = (app.foundation().entropy.clone(), app.foundation().clock.now().seconds());
     let issuer = app.foundation().key_issuer(Author::service());
     let tenant = Tenant { merchant_id: "m_demo".parse().map_err(anyhow::Error::msg)?, livemode: false };
     let merchant = issuer.issue_merchant_key(tenant).await?;
@@ -74,11 +76,13 @@ async fn tour(folder: &std::path::Path) -> Result<()> {
     let bad = public.call("POST", "/v1/webhook_endpoints", Some(endpoint)).await?;
     say(&format!("Two endpoints: {} verifies signatures, {} answers 500.", good["id"], bad["id"]));
 
+    let samples = Samples::new(entropy.bytes(), now);
     let mut first = Value::Null;
     for event_type in EventType::ALL {
-        let data: Value = serde_json::from_slice(&sample_data(*event_type, 1_749_651_729))?;
-        let event =
-            json!({ "merchant_id": "m_demo", "livemode": false, "type": event_type.as_str(), "data": data });
+        let event = json!({
+            "merchant_id": "m_demo", "livemode": false, "type": event_type.as_str(),
+            "data": samples.data(*event_type),
+        });
         let event = internal.call("POST", "/v1/events", Some(event)).await?;
         if first.is_null() {
             first = event;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::{
     endpoint::{DESCRIPTION_CHARS_MAX, EnabledEvents, Endpoint, EndpointStatus},
     endpoint_url::EndpointUrl,
-    event::{Audience, EventType, NewEvent, sample_data},
+    event::{Audience, EventType, NewEvent},
     http::{
         Api,
         auth::Merchant,
@@ -26,6 +26,7 @@ use crate::{
     },
     id::{EndpointId, SecretId},
     merchant::Tenant,
+    samples::Samples,
     signature::SigningSecret,
     store::{EndpointChange, NewEndpoint, NewSecret},
 };
@@ -238,11 +239,12 @@ async fn test(
     let event_type = fields.required::<String>("type", "a string");
     let event_type = event_type.and_then(|name| fields.check("type", name.parse::<EventType>()));
     let event_type = fields.finish(event_type)?;
+    let samples = Samples::new(api.foundation.entropy.bytes(), api.foundation.clock.now().seconds());
     let event = NewEvent {
         tenant,
         event_type,
         created: None,
-        data: sample_data(event_type, api.foundation.clock.now().seconds()),
+        data: samples.data(event_type).to_bytes(),
         idempotency_key: None,
         audience: Audience::Only(endpoint.id),
     };

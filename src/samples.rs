@@ -1,0 +1,515 @@
+//! A realistic sample of every event type, in one place: for `POST …/test`, the demo and the documentation. What is in
+//! them is what the platform's own API says of charges, refunds, payouts and disputes.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::{event::EventType, words::words};
+
+/// The `data` of an event.
+#[derive(Clone, Debug, Serialize)]
+pub struct Data {
+    /// What the event is about, as it is now.
+    pub object: Resource,
+    /// What of it changed, as it was before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_attributes: Option<Map<String, Value>>,
+}
+
+impl Data {
+    /// As a publisher writes it.
+    ///
+    /// # Panics
+    ///
+    /// Never: a sample is text, numbers and lists of them.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        serde_json::to_vec(self).expect("a sample is JSON").into()
+    }
+}
+
+/// What an event is about.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Resource {
+    /// Of `charge.*`.
+    Charge(Charge),
+    /// Of `refund.*`.
+    Refund(Refund),
+    /// Of `payout.*`.
+    Payout(Payout),
+    /// Of `dispute.*`.
+    Dispute(Dispute),
+}
+
+words! {
+    /// The only currency there is.
+    Currency {
+        /// Amounts are in cents.
+        Usd "USD",
+    }
+}
+
+words! {
+    /// How a charge went.
+    ChargeStatus {
+        /// The card was charged.
+        Succeeded "succeeded",
+        /// It was not.
+        Failed "failed",
+    }
+}
+
+/// A charge against a card.
+#[derive(Clone, Debug, Serialize)]
+pub struct Charge {
+    /// A UUID.
+    pub id: String,
+    /// `charge`
+    pub object: &'static str,
+    /// In cents.
+    pub amount: i64,
+    /// How much of it was paid back, in cents.
+    pub amount_refunded: i64,
+    /// Of both amounts.
+    pub currency: Currency,
+    /// How it went.
+    pub status: ChargeStatus,
+    /// Why it failed, if it did.
+    pub failure_code: Option<&'static str>,
+    /// The same in words.
+    pub failure_message: Option<&'static str>,
+    /// What was charged.
+    pub source: Card,
+    /// Where the bill goes.
+    pub billing_address: Address,
+    /// The merchant's note.
+    pub description: Option<&'static str>,
+    /// The merchant's own pairs.
+    pub metadata: Map<String, Value>,
+    /// What was paid back.
+    pub refunds: Vec<Refund>,
+    /// When it was made, in unix seconds.
+    pub created: i64,
+}
+
+/// What may be shown of a card.
+#[derive(Clone, Debug, Serialize)]
+pub struct Card {
+    /// Such as `visa`.
+    pub brand: &'static str,
+    /// The last four digits of its number.
+    pub last4: &'static str,
+    /// Its last month, from 1.
+    pub exp_month: u8,
+    /// The year of that month.
+    pub exp_year: u16,
+}
+
+/// An address in the United States.
+#[derive(Clone, Debug, Serialize)]
+pub struct Address {
+    /// Street and number.
+    pub line1: &'static str,
+    /// What else the mail needs to know.
+    pub line2: Option<&'static str>,
+    /// City.
+    pub city: &'static str,
+    /// The state's two letters.
+    pub state: &'static str,
+    /// ZIP code.
+    pub postal_code: &'static str,
+    /// `US`
+    pub country: &'static str,
+}
+
+words! {
+    /// Why a charge was paid back.
+    RefundReason {
+        /// The customer wanted it.
+        RequestedByCustomer "requested_by_customer",
+        /// It had been charged twice.
+        Duplicate "duplicate",
+        /// It was not the customer who paid.
+        Fraudulent "fraudulent",
+        /// Something else.
+        Other "other",
+    }
+}
+
+words! {
+    /// How a refund goes.
+    RefundStatus {
+        /// It is under way.
+        Pending "pending",
+        /// The customer has the money.
+        Succeeded "succeeded",
+        /// The bank sent it back.
+        Failed "failed",
+    }
+}
+
+/// A charge that is paid back, fully or partially.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refund {
+    /// `re_` and what follows.
+    pub id: String,
+    /// `refund`
+    pub object: &'static str,
+    /// The id of the charge.
+    pub charge: String,
+    /// In cents.
+    pub amount: i64,
+    /// Of the amount.
+    pub currency: Currency,
+    /// Why.
+    pub reason: RefundReason,
+    /// How it goes.
+    pub status: RefundStatus,
+    /// When it was asked for, in unix seconds.
+    pub created: i64,
+}
+
+words! {
+    /// How a payout goes.
+    PayoutStatus {
+        /// It is on its way to the bank.
+        Pending "pending",
+        /// It has arrived.
+        Paid "paid",
+        /// The bank refused it.
+        Failed "failed",
+    }
+}
+
+words! {
+    /// What a line of a payout is about.
+    LineItemType {
+        /// Money from a customer.
+        Charge "charge",
+        /// Money back to a customer.
+        Refund "refund",
+        /// What the platform keeps.
+        Fee "fee",
+    }
+}
+
+/// What a merchant has earned, sent to the merchant's bank.
+#[derive(Clone, Debug, Serialize)]
+pub struct Payout {
+    /// `po_` and what follows.
+    pub id: String,
+    /// `payout`
+    pub object: &'static str,
+    /// The sum of its lines, in cents.
+    pub amount: i64,
+    /// Of all amounts.
+    pub currency: Currency,
+    /// How it goes.
+    pub status: PayoutStatus,
+    /// Why it failed, if it did.
+    pub failure_code: Option<&'static str>,
+    /// The same in words.
+    pub failure_message: Option<&'static str>,
+    /// When the bank should have it, in unix seconds.
+    pub arrival_date: i64,
+    /// What it is made of.
+    pub line_items: Vec<LineItem>,
+    /// When it was made, in unix seconds.
+    pub created: i64,
+}
+
+/// A line of a payout.
+#[derive(Clone, Debug, Serialize)]
+pub struct LineItem {
+    /// What it is about.
+    #[serde(rename = "type")]
+    pub kind: LineItemType,
+    /// The id of the charge or the refund; a fee has that of its charge.
+    pub source: String,
+    /// In cents; what is taken away is negative.
+    pub amount: i64,
+    /// For people.
+    pub description: &'static str,
+}
+
+words! {
+    /// Why a customer's bank wants a charge back.
+    DisputeReason {
+        /// It was not the customer who paid.
+        Fraudulent "fraudulent",
+        /// Nothing came.
+        ProductNotReceived "product_not_received",
+        /// It had been charged twice.
+        Duplicate "duplicate",
+        /// Something else.
+        Other "other",
+    }
+}
+
+words! {
+    /// How a dispute goes.
+    DisputeStatus {
+        /// The merchant may hand in evidence.
+        NeedsResponse "needs_response",
+        /// The bank looks at the evidence.
+        UnderReview "under_review",
+        /// The merchant keeps the money.
+        Won "won",
+        /// The customer has it back.
+        Lost "lost",
+    }
+}
+
+/// A charge that the customer's bank wants back.
+#[derive(Clone, Debug, Serialize)]
+pub struct Dispute {
+    /// `dp_` and what follows.
+    pub id: String,
+    /// `dispute`
+    pub object: &'static str,
+    /// The id of the charge.
+    pub charge: String,
+    /// In cents.
+    pub amount: i64,
+    /// Of the amount.
+    pub currency: Currency,
+    /// Why.
+    pub reason: DisputeReason,
+    /// How it goes.
+    pub status: DisputeStatus,
+    /// Until when the merchant may hand in evidence, in unix seconds.
+    pub evidence_due_by: i64,
+    /// When it was opened, in unix seconds.
+    pub created: i64,
+}
+
+/// Samples that belong together: the refund is of the charge, and so on.
+#[derive(Clone, Copy, Debug)]
+pub struct Samples {
+    seed: [u8; 16],
+    at: i64,
+}
+
+const DAY: i64 = 86_400;
+const CHARGED: i64 = 4999;
+const REFUNDED: i64 = 1000;
+
+impl Samples {
+    /// Samples whose ids follow from `seed`, dated `at`, in unix seconds.
+    #[must_use]
+    pub fn new(seed: [u8; 16], at: i64) -> Self {
+        Self { seed, at }
+    }
+
+    /// The `data` of an event of this type.
+    #[must_use]
+    pub fn data(&self, event_type: EventType) -> Data {
+        let charge = |charge| (Resource::Charge(charge), None);
+        let refund = |status| Resource::Refund(self.refund(status));
+        let payout = |status| (Resource::Payout(self.payout(status)), None);
+        let dispute = |status| Resource::Dispute(self.dispute(status));
+        let (object, previous) = match event_type {
+            EventType::ChargeSucceeded => charge(self.charge()),
+            EventType::ChargeFailed => charge(Charge {
+                status: ChargeStatus::Failed,
+                failure_code: Some("card_declined"),
+                failure_message: Some("The card was declined."),
+                ..self.charge()
+            }),
+            EventType::ChargeRefunded => {
+                let refunds = vec![self.refund(RefundStatus::Pending)];
+                let refunded = Charge { amount_refunded: REFUNDED, refunds, ..self.charge() };
+                (Resource::Charge(refunded), Some(json!({ "amount_refunded": 0, "refunds": [] })))
+            }
+            EventType::RefundCreated => (refund(RefundStatus::Pending), None),
+            EventType::RefundUpdated => {
+                (refund(RefundStatus::Succeeded), Some(json!({ "status": RefundStatus::Pending })))
+            }
+            EventType::PayoutCreated => payout(PayoutStatus::Pending),
+            EventType::PayoutPaid => payout(PayoutStatus::Paid),
+            EventType::PayoutFailed => payout(PayoutStatus::Failed),
+            EventType::DisputeCreated => (dispute(DisputeStatus::NeedsResponse), None),
+            EventType::DisputeUpdated => {
+                (dispute(DisputeStatus::UnderReview), Some(json!({ "status": DisputeStatus::NeedsResponse })))
+            }
+            EventType::DisputeClosed => (dispute(DisputeStatus::Won), None),
+        };
+        let previous_attributes = previous.and_then(|previous| previous.as_object().cloned());
+        Data { object, previous_attributes }
+    }
+
+    /// Bytes that are another's for every name.
+    fn random(&self, name: &str) -> [u8; 32] {
+        Sha256::new().chain_update(self.seed).chain_update(name).finalize().into()
+    }
+
+    fn id(&self, prefix: &str) -> String {
+        format!("{prefix}_{}", hex::encode(&self.random(prefix)[..12]))
+    }
+
+    /// The id of a charge: a UUID, version 4.
+    fn charge_id(&self, name: &str) -> String {
+        let mut bytes = self.random(name);
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let text = hex::encode(&bytes[..16]);
+        [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
+    }
+
+    fn charge(&self) -> Charge {
+        Charge {
+            id: self.charge_id("charge"),
+            object: "charge",
+            amount: CHARGED,
+            amount_refunded: 0,
+            currency: Currency::Usd,
+            status: ChargeStatus::Succeeded,
+            failure_code: None,
+            failure_message: None,
+            source: Card { brand: "visa", last4: "4242", exp_month: 12, exp_year: 2030 },
+            billing_address: Address {
+                line1: "1 Market St",
+                line2: None,
+                city: "San Francisco",
+                state: "CA",
+                postal_code: "94105",
+                country: "US",
+            },
+            description: Some("Order #1024"),
+            metadata: Map::from_iter([("order_id".to_owned(), "1024".into())]),
+            refunds: Vec::new(),
+            created: self.at,
+        }
+    }
+
+    fn refund(&self, status: RefundStatus) -> Refund {
+        Refund {
+            id: self.id("re"),
+            object: "refund",
+            charge: self.charge_id("charge"),
+            amount: REFUNDED,
+            currency: Currency::Usd,
+            reason: RefundReason::RequestedByCustomer,
+            status,
+            created: self.at,
+        }
+    }
+
+    fn payout(&self, status: PayoutStatus) -> Payout {
+        let line = |kind, source, amount, description| LineItem { kind, source, amount, description };
+        let (first, second) = (self.charge_id("charge"), self.charge_id("another charge"));
+        let line_items = vec![
+            line(LineItemType::Charge, first.clone(), CHARGED, "Order #1024"),
+            line(LineItemType::Fee, first, -175, "2.9 % + 30 cents"),
+            line(LineItemType::Charge, second.clone(), 12_500, "Order #1025"),
+            line(LineItemType::Fee, second, -393, "2.9 % + 30 cents"),
+            line(LineItemType::Refund, self.id("re"), -REFUNDED, "Of order #1024"),
+        ];
+        let failed = status == PayoutStatus::Failed;
+        Payout {
+            id: self.id("po"),
+            object: "payout",
+            amount: line_items.iter().map(|line| line.amount).sum(),
+            currency: Currency::Usd,
+            status,
+            failure_code: failed.then_some("account_closed"),
+            failure_message: failed.then_some("The bank account is closed."),
+            arrival_date: self.at + 2 * DAY,
+            line_items,
+            created: self.at,
+        }
+    }
+
+    fn dispute(&self, status: DisputeStatus) -> Dispute {
+        Dispute {
+            id: self.id("dp"),
+            object: "dispute",
+            charge: self.charge_id("charge"),
+            amount: CHARGED,
+            currency: Currency::Usd,
+            reason: DisputeReason::Fraudulent,
+            status,
+            evidence_due_by: self.at + 7 * DAY,
+            created: self.at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::internal::parse_event;
+
+    const AT: i64 = 1_749_651_729;
+
+    fn data(event_type: EventType) -> Value {
+        serde_json::to_value(Samples::new([7; 16], AT).data(event_type)).unwrap()
+    }
+
+    #[test]
+    fn every_sample_is_an_event_that_publishing_takes_as_it_is() {
+        for event_type in EventType::ALL {
+            let data = Samples::new([7; 16], AT).data(*event_type).to_bytes();
+            let mut body = format!(
+                r#"{{"merchant_id":"m_1","livemode":false,"type":"{event_type}","created":{AT},"data":"#
+            )
+            .into_bytes();
+            body.extend_from_slice(&data);
+            body.push(b'}');
+            let event = parse_event(&body.into(), None).unwrap();
+            assert_eq!((event.event_type, event.data), (*event_type, data));
+        }
+    }
+
+    #[test]
+    fn a_sample_follows_from_its_seed_and_its_date_alone() {
+        for event_type in EventType::ALL {
+            let one = Samples::new([7; 16], AT).data(*event_type).to_bytes();
+            assert_eq!(one, Samples::new([7; 16], AT).data(*event_type).to_bytes());
+            assert_ne!(one, Samples::new([8; 16], AT).data(*event_type).to_bytes());
+            assert_ne!(one, Samples::new([7; 16], AT + 1).data(*event_type).to_bytes());
+        }
+    }
+
+    #[test]
+    fn samples_belong_together() {
+        let charge = data(EventType::ChargeRefunded)["object"].clone();
+        let refund = data(EventType::RefundCreated)["object"].clone();
+        assert_eq!((&refund["charge"], &charge["refunds"][0]), (&charge["id"], &refund));
+        assert_eq!(charge["amount_refunded"], refund["amount"]);
+        assert_eq!(data(EventType::DisputeClosed)["object"]["charge"], charge["id"]);
+        assert_eq!(data(EventType::ChargeSucceeded)["object"]["id"], charge["id"]);
+        let uuid: uuid::Uuid = charge["id"].as_str().unwrap().parse().unwrap();
+        assert_eq!(uuid.get_version_num(), 4);
+    }
+
+    #[test]
+    fn the_lines_of_a_payout_add_up_to_it() {
+        let payout = data(EventType::PayoutPaid)["object"].clone();
+        let lines = payout["line_items"].as_array().unwrap();
+        assert_eq!(lines.iter().map(|line| line["amount"].as_i64().unwrap()).sum::<i64>(), payout["amount"]);
+        let kinds: Vec<_> = lines.iter().map(|line| line["type"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["charge", "fee", "charge", "fee", "refund"]);
+        let charge = data(EventType::ChargeSucceeded)["object"].clone();
+        assert_eq!((&lines[0]["source"], &lines[0]["amount"]), (&charge["id"], &charge["amount"]));
+    }
+
+    #[test]
+    fn what_was_before_is_not_what_is() {
+        for event_type in EventType::ALL {
+            let data = data(*event_type);
+            for (name, before) in data["previous_attributes"].as_object().into_iter().flatten() {
+                assert!(
+                    data["object"].get(name).is_some_and(|now| now != before),
+                    "{event_type}: {name}: {data}"
+                );
+            }
+            let updated =
+                event_type.as_str().ends_with(".updated") || event_type.as_str() == "charge.refunded";
+            assert_eq!(data.get("previous_attributes").is_some(), updated, "{event_type}");
+        }
+    }
+}
