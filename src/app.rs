@@ -17,6 +17,7 @@ use crate::{
     api_key::KeyHasher,
     attempt::Attempter,
     audit::Author,
+    backfill::Backfills,
     clock::Clock,
     config::{Config, Engine, Mode},
     dispatcher::{Dispatcher, Limits, Recorder},
@@ -127,6 +128,7 @@ pub struct App {
     recorder: Recorder,
     batcher: Batcher,
     news: mpsc::UnboundedReceiver<News>,
+    backfills: Backfills,
     maintenance: Arc<Maintenance>,
     public: TcpListener,
     internal: TcpListener,
@@ -185,10 +187,11 @@ impl App {
             config.retention.events,
             retry.window,
         ));
-        let test_clock = config
-            .test_clock
-            .enabled
-            .then(|| TestClock::new(clock, Arc::clone(&store), dispatcher.clone(), Arc::clone(&maintenance)));
+        let backfills = Backfills::new(Arc::clone(&store), clock.clone(), dispatcher.clone());
+        let test_clock = config.test_clock.enabled.then(|| {
+            let (dispatcher, backfills) = (dispatcher.clone(), backfills.clone());
+            TestClock::new(clock, Arc::clone(&store), dispatcher, backfills, Arc::clone(&maintenance))
+        });
         let servings = servings(&config)?;
         let config = Arc::new(config);
         let draining = CancellationToken::new();
@@ -210,6 +213,7 @@ impl App {
             recorder,
             batcher,
             news,
+            backfills,
             maintenance,
             public,
             internal,
@@ -267,6 +271,8 @@ impl App {
                 let dispatcher = self.dispatcher.clone();
                 background.push(tokio::spawn(replicas::listen(Arc::clone(&store), dispatcher)));
             }
+            let (backfills, until) = (self.backfills, stop.clone());
+            background.push(commits.handle().spawn(async move { backfills.run(until).await }));
             let (dispatcher, stop) = (self.dispatcher.clone(), stop.clone());
             worker = Some(commits.handle().spawn(async move { dispatcher.run(stop).await }));
             scheduler = Some(self.maintenance.start().await.context("the upkeep cannot be scheduled")?);

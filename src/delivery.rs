@@ -17,7 +17,7 @@ use crate::{
     clock::UnixMs,
     endpoint::Destination,
     event::EventType,
-    id::{AttemptId, DeliveryId, EndpointId, EventId, LeaseToken},
+    id::{AttemptId, BackfillId, DeliveryId, EndpointId, EventId, LeaseToken},
     transport::FailureCode,
     words::words,
 };
@@ -73,6 +73,8 @@ pub struct Delivery {
     pub next_attempt_at: Option<UnixMs>,
     /// When it was made.
     pub created_at: UnixMs,
+    /// The backfill that made it.
+    pub backfill_id: Option<BackfillId>,
 }
 
 /// One HTTP request, as recorded.

@@ -107,6 +107,17 @@ pub enum Audience {
     Only(EndpointId),
 }
 
+impl Audience {
+    /// The only endpoint, where there is one.
+    #[must_use]
+    pub fn only(self) -> Option<EndpointId> {
+        match self {
+            Self::Matching => None,
+            Self::Only(endpoint) => Some(endpoint),
+        }
+    }
+}
+
 impl NewEvent {
     /// A digest of all that the publisher chose, so that a reused idempotency key with other content is caught.
     #[must_use]

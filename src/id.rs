@@ -41,6 +41,7 @@ kinds! {
     EndpointId EndpointKind "we" "a webhook endpoint",
     DeliveryId DeliveryKind "dlv" "a delivery",
     AttemptId AttemptKind "att" "an attempt",
+    BackfillId BackfillKind "bf" "a backfill",
     KeyId KeyKind "key" "an API key",
     RequestId RequestKind "req" "a request",
     SecretId SecretKind "sec" "a signing secret",
@@ -71,6 +72,12 @@ impl<K: Kind> Id<K> {
     #[must_use]
     pub fn lowest_at(now: UnixMs) -> Self {
         Self::new(u128::from(milliseconds(now)) << 80)
+    }
+
+    /// When it was made.
+    #[must_use]
+    pub fn made_at(self) -> UnixMs {
+        UnixMs(i64::try_from(self.value >> 80).unwrap_or(i64::MAX))
     }
 }
 

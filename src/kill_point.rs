@@ -28,6 +28,10 @@ words! {
         SettleAfterCommit "settle_after_commit",
         /// Some secrets are sealed with the new encryption key, and the others are not yet.
         ReencryptAfterCommit "reencrypt_after_commit",
+        /// A step of a backfill has made its deliveries and is not committed.
+        BackfillBeforeCommit "backfill_before_commit",
+        /// It is committed, and nobody looks for the deliveries.
+        BackfillAfterCommit "backfill_after_commit",
     }
 }
 

@@ -25,6 +25,7 @@ pub mod signature;
 pub mod store;
 
 pub mod attempt;
+pub mod backfill;
 pub mod dispatcher;
 pub mod ingest;
 pub mod replicas;

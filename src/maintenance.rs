@@ -49,7 +49,7 @@ const TURN: Duration = Duration::from_secs(120);
 /// A part of the upkeep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upkeep {
-    /// Removes events and entries of the audit log past their retention, and endpoints deleted before.
+    /// Removes events, backfills and entries of the audit log past their retention, and endpoints deleted before.
     Prune,
     /// Removes idempotency records, signing secrets and API keys that have ended.
     Expire,
@@ -174,6 +174,7 @@ impl Maintenance {
                 rows += in_batches(Pace::Gentle, until, |limit| store.prune_events(before, limit)).await?;
                 let audit = |limit| store.prune_audit_entries(before, limit);
                 rows += in_batches(Pace::Gentle, until, audit).await?;
+                rows += in_batches(Pace::Gentle, until, |limit| store.prune_backfills(before, limit)).await?;
                 rows += in_batches(Pace::Gentle, until, |limit| store.purge_deleted_endpoints(limit)).await?;
                 Ok(rows)
             }

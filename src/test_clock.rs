@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 
 use crate::{
+    backfill::Backfills,
     clock::{Clock, UnixMs},
     dispatcher::Dispatcher,
     maintenance::Maintenance,
@@ -20,6 +21,7 @@ pub struct TestClock {
     clock: Clock,
     store: Arc<dyn Store>,
     dispatcher: Dispatcher,
+    backfills: Backfills,
     maintenance: Arc<Maintenance>,
     /// How many attempts have been told of; held by the advance under way.
     told: Arc<Mutex<u64>>,
@@ -49,9 +51,10 @@ impl TestClock {
         clock: Clock,
         store: Arc<dyn Store>,
         dispatcher: Dispatcher,
+        backfills: Backfills,
         maintenance: Arc<Maintenance>,
     ) -> Self {
-        Self { clock, store, dispatcher, maintenance, told: Arc::new(Mutex::new(0)) }
+        Self { clock, store, dispatcher, backfills, maintenance, told: Arc::new(Mutex::new(0)) }
     }
 
     /// The time it is.
@@ -64,8 +67,15 @@ impl TestClock {
     pub async fn advance(&self, by: Duration) -> Result<Advanced> {
         let mut told = self.told.lock().await;
         let until = self.clock.now().plus(by);
+        let mut made_in_all = None;
         loop {
-            let next = self.dispatcher.finish_due().await?;
+            let due = self.dispatcher.finish_due().await?;
+            let round = self.backfills.round().await?;
+            // What a backfill made, here or in the loop beside this one, is due at this instant too.
+            if made_in_all.replace(round.made_in_all) != Some(round.made_in_all) {
+                continue;
+            }
+            let next = [due, round.next_at].into_iter().flatten().min();
             let now = self.clock.now();
             if now >= until {
                 break;

@@ -44,6 +44,7 @@ pub(super) fn delivery(delivery: &Delivery) -> Value {
         "attempt_count": delivery.attempt_count,
         "next_attempt_at": seconds(delivery.next_attempt_at),
         "created": delivery.created_at.seconds(),
+        "backfill": delivery.backfill_id,
     })
 }
 

@@ -6,6 +6,7 @@
 //!
 //! A list is None where its page lies beside something that is not of that list, be it another tenant's or nowhere.
 
+mod backfills;
 mod error;
 mod postgres;
 mod rows;
@@ -15,6 +16,7 @@ mod types;
 
 use async_trait::async_trait;
 
+pub use backfills::{BackfillStore, Matching};
 pub use error::StoreError;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
@@ -39,7 +41,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// The service's memory.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: BackfillStore + Send + Sync + 'static {
     /// Whether several processes may deliver from the database at a time.
     fn allows_many_workers(&self) -> bool;
 

@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq as _;
 use super::{ApiKey, KeyOwner, Page, Paged, Position, Result, StoreError};
 use crate::{
     audit::{Actor, AuditEntry, Author, Changes},
+    backfill::{Backfill, Selection},
     clock::UnixMs,
     delivery::{Attempt, AttemptResult, Delivery, Standing},
     endpoint::{Destination, EnabledEvents, Endpoint, SealedSecret},
@@ -312,6 +313,7 @@ pub(super) struct DeliveryRow {
     attempt_count: i32,
     next_attempt_at: Option<i64>,
     created_at: i64,
+    backfill_id: Option<String>,
 }
 
 const DELIVERIES: &str = "deliveries";
@@ -337,6 +339,7 @@ impl TryFrom<DeliveryRow> for Delivery {
             attempt_count: read_number(row.attempt_count, DELIVERIES, "attempt_count", id)?,
             next_attempt_at: row.next_attempt_at.map(UnixMs),
             created_at: UnixMs(row.created_at),
+            backfill_id: read_optional(row.backfill_id.as_deref(), DELIVERIES, "backfill_id", id)?,
         })
     }
 }
@@ -373,6 +376,75 @@ impl TryFrom<AttemptRow> for Attempt {
             address: row.address,
         })
     }
+}
+
+#[derive(FromRow)]
+pub(super) struct BackfillRow {
+    id: String,
+    merchant_id: String,
+    livemode: bool,
+    webhook_endpoint_id: String,
+    created_from: i64,
+    created_to: i64,
+    types: String,
+    scope: String,
+    per_second: i32,
+    status: String,
+    status_reason: Option<String>,
+    matched: i64,
+    sent: i64,
+    created_at: i64,
+    updated_at: i64,
+    finished_at: Option<i64>,
+}
+
+const BACKFILLS: &str = "backfills";
+
+impl TryFrom<BackfillRow> for Backfill {
+    type Error = StoreError;
+
+    fn try_from(row: BackfillRow) -> Result<Self> {
+        let id = row.id.as_str();
+        Ok(Self {
+            id: read(id, BACKFILLS, "id", id)?,
+            selection: Selection {
+                tenant: Tenant {
+                    merchant_id: read(&row.merchant_id, BACKFILLS, "merchant_id", id)?,
+                    livemode: row.livemode,
+                },
+                endpoint_id: read(&row.webhook_endpoint_id, BACKFILLS, "webhook_endpoint_id", id)?,
+                created_from: UnixMs(row.created_from),
+                created_to: UnixMs(row.created_to),
+                types: read_enabled_events(&row.types, id)?,
+                scope: read(&row.scope, BACKFILLS, "scope", id)?,
+            },
+            per_second: read_number(row.per_second, BACKFILLS, "per_second", id)?,
+            status: read(&row.status, BACKFILLS, "status", id)?,
+            reason: read_optional(row.status_reason.as_deref(), BACKFILLS, "status_reason", id)?,
+            matched: read_number(row.matched, BACKFILLS, "matched", id)?,
+            sent: read_number(row.sent, BACKFILLS, "sent", id)?,
+            created_at: UnixMs(row.created_at),
+            updated_at: UnixMs(row.updated_at),
+            finished_at: row.finished_at.map(UnixMs),
+        })
+    }
+}
+
+/// What a step of a backfill goes by.
+#[derive(FromRow)]
+pub(super) struct BackfillPlaceRow {
+    pub(super) merchant_id: String,
+    pub(super) livemode: bool,
+    pub(super) webhook_endpoint_id: String,
+    pub(super) created_from: i64,
+    pub(super) created_to: i64,
+    pub(super) types: String,
+    pub(super) scope: String,
+    pub(super) per_second: i32,
+    pub(super) looked_up_to: String,
+    pub(super) ends_with: String,
+    pub(super) second_began_at: i64,
+    pub(super) made_in_second: i32,
 }
 
 /// A delivery just leased, with its event.
@@ -430,6 +502,8 @@ pub(super) struct EventValues {
     pub(super) event_type: EventType,
     pub(super) created_at: UnixMs,
     pub(super) body: Bytes,
+    /// The only endpoint it is for, where it is a test.
+    pub(super) only_endpoint: Option<EndpointId>,
 }
 
 /// A new delivery to insert.

@@ -58,12 +58,25 @@ pub(super) async fn find(api: &Api, tenant: &Tenant, id: &str) -> Result<Endpoin
 /// The endpoint, if it can be sent to.
 pub(super) async fn find_enabled(api: &Api, tenant: &Tenant, id: &str) -> Result<Endpoint, ApiError> {
     let endpoint = find(api, tenant, id).await?;
-    if endpoint.status == EndpointStatus::Disabled {
-        return Err(ApiError::bad_request(format!(
-            "The webhook endpoint {id} is disabled; enable it first."
-        )));
+    if endpoint.status == EndpointStatus::Disabled { Err(disabled(id)) } else { Ok(endpoint) }
+}
+
+pub(super) fn disabled(id: &str) -> ApiError {
+    ApiError::bad_request(format!("The webhook endpoint {id} is disabled; enable it first."))
+}
+
+/// A list of event types, with every bad one named.
+pub(super) fn event_types(fields: &mut Fields<'_>, field: &str, names: &[String]) -> Option<EnabledEvents> {
+    match EnabledEvents::parse(names) {
+        Ok(events) => Some(events),
+        Err(errors) => {
+            for (index, message) in errors {
+                let name = index.map_or_else(|| field.to_owned(), |index| format!("{field}[{index}]"));
+                fields.error(&name, message);
+            }
+            None
+        }
     }
-    Ok(endpoint)
 }
 
 /// What a body says of an endpoint.
@@ -71,17 +84,7 @@ fn change(fields: &mut Fields<'_>, api: &Api) -> EndpointChange {
     let url = fields.optional::<String>("url", "a string");
     let url = url.and_then(|url| fields.check("url", EndpointUrl::parse(&url, &api.url_rules)));
     let names = fields.optional::<Vec<String>>("enabled_events", "a list of strings");
-    let enabled_events = names.and_then(|names| match EnabledEvents::parse(&names) {
-        Ok(events) => Some(events),
-        Err(errors) => {
-            for (index, message) in errors {
-                let name = index
-                    .map_or_else(|| "enabled_events".to_owned(), |index| format!("enabled_events[{index}]"));
-                fields.error(&name, message);
-            }
-            None
-        }
-    });
+    let enabled_events = names.and_then(|names| event_types(fields, "enabled_events", &names));
     let description = fields.optional::<Option<String>>("description", "a string or null");
     if let Some(text) = description.as_ref().and_then(Option::as_deref) {
         if text.chars().count() > DESCRIPTION_CHARS_MAX {

@@ -1,5 +1,6 @@
 //! The public API: what merchants call, with their secret keys.
 
+mod backfills;
 mod deliveries;
 mod endpoints;
 mod events;
@@ -23,5 +24,9 @@ pub fn routes() -> Vec<Route> {
 }
 
 fn all() -> Routes {
-    health::checks().merge(endpoints::router()).merge(events::router()).merge(deliveries::router())
+    health::checks()
+        .merge(endpoints::router())
+        .merge(events::router())
+        .merge(deliveries::router())
+        .merge(backfills::router())
 }

@@ -156,6 +156,7 @@ impl Engine {
             event_type: event.event_type,
             created_at: UnixMs(created_ms),
             body: body.clone(),
+            only_endpoint: event.audience.only(),
         });
         let event = Event { id, event_type: event.event_type, body, pending_webhooks };
         Accepted { event, replayed: false, leased, left_due }

@@ -6,6 +6,7 @@
 
 mod accept;
 mod audit;
+mod backfills;
 mod deliveries;
 mod encryption;
 mod endpoints;

@@ -176,8 +176,9 @@ pub(super) async fn insert_events(
     }
     sqlx::query(
         "WITH event AS ( \
-           INSERT INTO events (id, merchant_id, livemode, type, created_at, body) \
-           SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::text[], $5::bigint[], $6::bytea[])) \
+           INSERT INTO events (id, merchant_id, livemode, type, created_at, body, only_endpoint_id) \
+           SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::text[], $5::bigint[], $6::bytea[], \
+             $17::text[])) \
          INSERT INTO deliveries (id, merchant_id, livemode, event_id, webhook_endpoint_id, status, next_attempt_at, \
            claimable_at, lease_token, attempt_count, ladder_failures, window_started_at, created_at) \
          SELECT *, 0, 0, $16::bigint, $16 FROM unnest($7::text[], $8::text[], $9::boolean[], $10::text[], $11::text[], \
@@ -199,6 +200,12 @@ pub(super) async fn insert_events(
     .bind(deliveries.iter().map(|delivery| delivery.claimable_at(now)).collect::<Vec<_>>())
     .bind(deliveries.iter().map(DeliveryValues::lease_token).collect::<Vec<_>>())
     .bind(now.0)
+    .bind(
+        events
+            .iter()
+            .map(|event| event.only_endpoint.map(|endpoint| endpoint.to_string()))
+            .collect::<Vec<_>>(),
+    )
     .execute(&mut **write)
     .await?;
     Ok(())

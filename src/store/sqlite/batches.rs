@@ -131,12 +131,13 @@ pub(super) async fn insert_events(
 ) -> Result<()> {
     for events in events.chunks(ROWS_PER_STATEMENT) {
         let mut insert = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO events (id, merchant_id, livemode, type, created_at, body) ",
+            "INSERT INTO events (id, merchant_id, livemode, type, created_at, body, only_endpoint_id) ",
         );
         insert.push_values(events, |mut row, event| {
             row.push_bind(event.id.to_string()).push_bind(event.tenant.merchant_id.as_str());
             row.push_bind(event.tenant.livemode).push_bind(event.event_type.as_str());
             row.push_bind(event.created_at.0).push_bind(event.body.as_ref());
+            row.push_bind(event.only_endpoint.map(|endpoint| endpoint.to_string()));
         });
         insert.build().execute(&mut **write).await?;
     }

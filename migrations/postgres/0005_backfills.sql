@@ -1,0 +1,35 @@
+-- Deliveries of past events to one endpoint, made on request at a pace.
+CREATE TABLE backfills (
+    id                  TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    merchant_id         TEXT COLLATE "C" NOT NULL,
+    livemode            BOOLEAN NOT NULL,
+    webhook_endpoint_id TEXT COLLATE "C" NOT NULL,
+    created_from        BIGINT  NOT NULL,          -- the events' dates, both ends included
+    created_to          BIGINT  NOT NULL,
+    types               TEXT    NOT NULL,          -- a JSON list of types, or ["*"]
+    scope               TEXT    NOT NULL,          -- undelivered, all
+    per_second          INTEGER NOT NULL,
+    status              TEXT    NOT NULL,          -- running, paused, completed, canceled
+    status_reason       TEXT,                      -- where the service paused or canceled it
+    matched             BIGINT  NOT NULL,          -- events found when it was made
+    sent                BIGINT  NOT NULL,          -- deliveries made so far
+    looked_up_to        TEXT COLLATE "C" NOT NULL,          -- the last event that was looked at, or empty
+    ends_with           TEXT COLLATE "C" NOT NULL,          -- the newest event when it was made, or empty
+    second_began_at     BIGINT  NOT NULL,          -- the second that is paced
+    made_in_second      INTEGER NOT NULL,
+    created_at          BIGINT  NOT NULL,
+    updated_at          BIGINT  NOT NULL,
+    finished_at         BIGINT
+);
+-- One at a time for an endpoint, whoever asks.
+CREATE UNIQUE INDEX backfills_unfinished ON backfills (webhook_endpoint_id) WHERE status IN ('running', 'paused');
+CREATE INDEX backfills_running ON backfills (id) WHERE status = 'running';
+CREATE INDEX backfills_of_endpoint ON backfills (webhook_endpoint_id, id);
+CREATE INDEX backfills_finished ON backfills (finished_at) WHERE finished_at IS NOT NULL;
+
+-- Which backfill made a delivery.
+ALTER TABLE deliveries ADD COLUMN backfill_id TEXT COLLATE "C";
+CREATE INDEX deliveries_of_backfill ON deliveries (backfill_id, status, next_attempt_at) WHERE backfill_id IS NOT NULL;
+
+-- The only endpoint that an event is for: a test, which no backfill may send to another.
+ALTER TABLE events ADD COLUMN only_endpoint_id TEXT COLLATE "C";

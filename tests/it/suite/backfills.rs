@@ -1,0 +1,514 @@
+//! Backfills: what they send, at which pace, how they are steered, and that neither a kill nor another process has one skip
+//! or repeat.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use k_webhooks::{
+    backfill::{IN_HAND_MAX, NewBackfill, Next, OPEN_MAX, Scope, Selection},
+    clock::UnixMs,
+    endpoint::EnabledEvents,
+    entropy::Entropy,
+    event::{Audience, EventType, NewEvent},
+    id::{EndpointId, IdSource},
+    kill_point,
+    merchant::Tenant,
+    store::{DeliveryFilter, LeaseOffer, NewEndpoint, NewSecret, Page, Position, Room, Store},
+    vault::Sealed,
+};
+use serde_json::{Value, json};
+
+use super::{TestApp, database};
+use crate::support::{
+    Answer, Caller, charge, id,
+    process::Process,
+    receiver::{Act, Receiver},
+};
+
+const ENDPOINTS: &str = "/v1/webhook_endpoints";
+
+/// Every event of the present and the near future.
+fn range() -> Value {
+    json!({ "created_gte": 0, "created_lte": 253_402_300_799_i64, "only": "undelivered" })
+}
+
+/// The same with other members.
+fn range_with(members: Value) -> Value {
+    let (Value::Object(mut body), Value::Object(members)) = (range(), members) else { panic!("two objects") };
+    body.extend(members);
+    Value::Object(body)
+}
+
+async fn ask(caller: &Caller, endpoint: &Value, body: Value) -> Answer {
+    caller.post(&format!("{ENDPOINTS}/{}/backfills", id(endpoint)), body).await
+}
+
+async fn backfill(app: &TestApp, endpoint: &Value, members: Value) -> Value {
+    ask(&app.public, endpoint, range_with(members)).await.expect(201)
+}
+
+async fn shown(app: &TestApp, backfill: &Value) -> Value {
+    app.public.get(&format!("/v1/backfills/{}", id(backfill))).await.expect(200)
+}
+
+async fn steer(app: &TestApp, backfill: &Value, status: &str) -> Answer {
+    app.public.patch(&format!("/v1/backfills/{}", id(backfill)), json!({ "status": status })).await
+}
+
+/// Publishes so many events at once; answers their ids.
+async fn publish(caller: &Caller, count: usize) -> Vec<String> {
+    let events = json!({ "events": vec![charge(); count] });
+    let list = caller.post("/v1/events/batch", events).await.expect(201);
+    list["data"].as_array().unwrap().iter().map(|event| id(event).to_owned()).collect()
+}
+
+fn events_of(receiver: &Receiver) -> Vec<String> {
+    receiver.received().iter().map(|request| request.header("k-payments-event-id").to_owned()).collect()
+}
+
+fn sorted(ids: &[String]) -> Vec<String> {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids
+}
+
+#[tokio::test]
+async fn events_from_before_the_endpoint_existed_are_counted_and_then_sent_once_each() {
+    let app = TestApp::start().await;
+    let events = publish(&app.internal, 3).await;
+    let mut refund = charge();
+    (refund["type"], refund["data"]["object"]["object"]) = (json!("refund.created"), json!("refund"));
+    let refund = id(&app.publish(refund).await).to_owned();
+    let receiver = Receiver::start(Act::status(200)).await;
+    let endpoint = app.endpoint(&receiver.url()).await;
+
+    let counted = backfill(&app, &endpoint, json!({ "dry_run": true })).await;
+    assert_eq!((&counted["matched"], &counted["id"]), (&json!(4), &Value::Null));
+    assert_eq!(counted["matched_by_type"], json!({ "charge.succeeded": 3, "refund.created": 1 }));
+    app.advance("1m").await;
+    assert!(receiver.received().is_empty(), "a dry run sends nothing");
+
+    let begun = backfill(&app, &endpoint, json!({ "types": ["charge.succeeded"] })).await;
+    assert!(id(&begun).starts_with("bf_"));
+    assert_eq!(
+        (&begun["object"], &begun["status"], &begun["matched"], &begun["sent"]),
+        (&json!("backfill"), &json!("running"), &json!(3), &json!(0))
+    );
+    app.advance("1m").await;
+    assert_eq!(sorted(&events_of(&receiver)), sorted(&events));
+    let done = shown(&app, &begun).await;
+    assert_eq!((&done["status"], &done["sent"]), (&json!("completed"), &json!(3)));
+    assert_eq!(done["deliveries"], json!({ "pending": 0, "held": 0, "succeeded": 3, "abandoned": 0 }));
+    let path = format!("/v1/events/{}/deliveries", events[0]);
+    assert_eq!(app.public.get(&path).await.expect(200)["data"][0]["backfill"], begun["id"]);
+
+    let rest = backfill(&app, &endpoint, json!({})).await;
+    assert_eq!(rest["matched"], 1, "what has arrived is not sent again");
+    app.advance("1m").await;
+    assert_eq!(events_of(&receiver).last(), Some(&refund));
+    let list = app.public.get(&format!("{ENDPOINTS}/{}/backfills", id(&endpoint))).await.expect(200);
+    let ids: Vec<&str> = list["data"].as_array().unwrap().iter().map(id).collect();
+    assert_eq!(ids, [id(&rest), id(&begun)]);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_endpoint_missed_while_it_was_off_for_too_long_or_had_not_subscribed_is_found() {
+    let app = TestApp::start().await;
+    let receiver = Receiver::start(Act::status(200)).await;
+    let endpoint = app.endpoint(&receiver.url()).await;
+    let path = format!("{ENDPOINTS}/{}", id(&endpoint));
+    app.public.patch(&path, json!({ "enabled_events": ["payout.paid"] })).await.expect(200);
+    let unsubscribed = id(&app.publish(charge()).await).to_owned();
+    app.public.patch(&path, json!({ "enabled_events": ["*"], "status": "disabled" })).await.expect(200);
+    let held_too_long = id(&app.publish(charge()).await).to_owned();
+    ask(&app.public, &endpoint, range()).await.expect(400);
+    app.advance("73h").await;
+    app.public.patch(&path, json!({ "status": "enabled" })).await.expect(200);
+    app.advance("1m").await;
+    assert!(receiver.received().is_empty());
+    let begun = backfill(&app, &endpoint, json!({})).await;
+    assert_eq!(begun["matched"], 2);
+    app.advance("1m").await;
+    assert_eq!(
+        events_of(&receiver),
+        [unsubscribed, held_too_long],
+        "in the order in which they were accepted"
+    );
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn undelivered_passes_over_what_arrived_or_will_and_all_does_not() {
+    let app = TestApp::start().await;
+    let receiver = Receiver::start(Act::status(200)).await;
+    let endpoint = app.endpoint(&receiver.url()).await;
+    publish(&app.internal, 1).await;
+    receiver.until(1).await;
+    app.advance("1s").await;
+    receiver.now(Act::status(500));
+    publish(&app.internal, 1).await;
+    app.advance("1s").await;
+    receiver.now(Act::status(200));
+    assert_eq!(backfill(&app, &endpoint, json!({ "dry_run": true })).await["matched"], 0);
+    let all = backfill(&app, &endpoint, json!({ "only": "all" })).await;
+    assert_eq!(all["matched"], 2);
+    app.advance("1s").await;
+    assert_eq!(shown(&app, &all).await["sent"], 2);
+    assert_eq!(receiver.received().len(), 4);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_test_for_one_endpoint_is_no_event_for_another() {
+    let app = TestApp::start().await;
+    let receiver = Receiver::start(Act::status(500)).await;
+    let (tested, other) = (app.endpoint(&receiver.url()).await, app.endpoint(&receiver.url()).await);
+    let path = format!("{ENDPOINTS}/{}/test", id(&tested));
+    app.public.post(&path, json!({ "type": "charge.succeeded" })).await.expect(201);
+    app.advance("73h").await;
+    assert_eq!(backfill(&app, &other, json!({ "dry_run": true })).await["matched"], 0);
+    assert_eq!(backfill(&app, &tested, json!({ "dry_run": true })).await["matched"], 1);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn events_are_chosen_by_the_date_that_their_publisher_gave_them() {
+    let app = TestApp::start().await;
+    let receiver = Receiver::start(Act::status(200)).await;
+    for created in [999, 1000, 1001, 1002, 1003] {
+        let mut event = charge();
+        event["created"] = json!(created);
+        app.publish(event).await;
+    }
+    let endpoint = app.endpoint(&receiver.url()).await;
+    let range = json!({ "created_gte": 1000, "created_lte": 1002 });
+    assert_eq!(backfill(&app, &endpoint, range.clone()).await["matched"], 3);
+    app.advance("1s").await;
+    assert_eq!(receiver.received().len(), 3);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn each_second_of_the_services_clock_has_its_number_of_deliveries_and_live_events_do_not_wait() {
+    let app = TestApp::start().await;
+    let old = publish(&app.internal, 25).await;
+    let receiver = Receiver::start(Act::status(200)).await;
+    let endpoint = app.endpoint(&receiver.url()).await;
+    let begun = backfill(&app, &endpoint, json!({ "per_second": 10 })).await;
+    app.advance("1s").await;
+    assert_eq!((receiver.received().len(), &shown(&app, &begun).await["sent"]), (20, &json!(20)));
+    // The clock stands still, and so does the backfill.
+    let live = publish(&app.internal, 30).await;
+    receiver.until(50).await;
+    assert_eq!(sorted(&events_of(&receiver)[20..]), sorted(&live));
+    app.advance("1s").await;
+    assert_eq!(receiver.received().len(), 55);
+    assert_eq!(shown(&app, &begun).await["status"], "completed");
+    let received: BTreeSet<_> = events_of(&receiver).into_iter().collect();
+    assert_eq!(received, old.into_iter().chain(live).collect(), "once each");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_backfill_waits_for_an_endpoint_that_fails_and_does_not_heap_up_retries() {
+    let app = TestApp::start().await;
+    let events = publish(&app.internal, 300).await;
+    let receiver = Receiver::start(Act::status(500)).await;
+    let endpoint = app.endpoint(&receiver.url()).await;
+    let begun = backfill(&app, &endpoint, json!({ "per_second": 100 })).await;
+    app.advance("20s").await;
+    assert_eq!(shown(&app, &begun).await["deliveries"]["pending"], OPEN_MAX);
+    receiver.now(Act::status(200));
+    app.advance("10m").await;
+    let done = shown(&app, &begun).await;
+    assert_eq!((&done["status"], &done["deliveries"]["succeeded"]), (&json!("completed"), &json!(300)));
+    let received: BTreeSet<_> = events_of(&receiver).into_iter().collect();
+    assert_eq!(received, events.into_iter().collect());
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_backfill_is_paused_resumed_and_canceled_and_its_end_is_the_end() {
+    let app = TestApp::start().await;
+    publish(&app.internal, 10).await;
+    let receiver = Receiver::start(Act::status(200)).await;
+    let endpoint = app.endpoint(&receiver.url()).await;
+    let begun = backfill(&app, &endpoint, json!({ "per_second": 1 })).await;
+    let second = ask(&app.public, &endpoint, range()).await.expect(400);
+    assert!(second["error"]["message"].as_str().unwrap().contains("not finished"), "{second}");
+
+    app.advance("1s").await;
+    assert_eq!(steer(&app, &begun, "paused").await.expect(200)["status"], "paused");
+    assert_eq!(steer(&app, &begun, "paused").await.expect(200)["status"], "paused", "it is said twice");
+    app.advance("1m").await;
+    assert_eq!(receiver.received().len(), 2);
+    assert_eq!(steer(&app, &begun, "running").await.expect(200)["status"], "running");
+    app.advance("1s").await;
+    let so_far = receiver.received().len();
+    assert!((3..=4).contains(&so_far), "a pause saves no seconds up: {so_far}");
+    let canceled = steer(&app, &begun, "canceled").await.expect(200);
+    assert_eq!((&canceled["status"], canceled["finished"].is_i64()), (&json!("canceled"), true));
+    app.advance("1m").await;
+    assert_eq!(receiver.received().len(), so_far);
+
+    for status in ["running", "paused"] {
+        assert!(steer(&app, &begun, status).await.refuses("status").contains("is canceled"));
+    }
+    for status in ["completed", "done", ""] {
+        let message = steer(&app, &begun, status).await.refuses("status");
+        assert!(message.contains("running, paused, canceled"), "{message}");
+    }
+    let rest = backfill(&app, &endpoint, json!({})).await;
+    assert_eq!(rest["matched"], 10 - so_far);
+    app.advance("10s").await;
+    assert!(steer(&app, &rest, "canceled").await.refuses("status").contains("is completed"));
+    assert_eq!(receiver.received().len(), 10);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_backfill_follows_its_endpoint_paused_when_it_is_disabled_and_canceled_when_it_is_deleted() {
+    let app = TestApp::start().await;
+    publish(&app.internal, 10).await;
+    let receiver = Receiver::start(Act::status(200)).await;
+    let endpoint = app.endpoint(&receiver.url()).await;
+    let path = format!("{ENDPOINTS}/{}", id(&endpoint));
+    let begun = backfill(&app, &endpoint, json!({ "per_second": 1 })).await;
+    app.advance("1s").await;
+    app.public.patch(&path, json!({ "status": "disabled" })).await.expect(200);
+    app.advance("1m").await;
+    let paused = shown(&app, &begun).await;
+    assert_eq!(
+        (&paused["status"], &paused["status_reason"]),
+        (&json!("paused"), &json!("endpoint_disabled"))
+    );
+    steer(&app, &begun, "running").await.expect(400);
+    app.public.patch(&path, json!({ "status": "enabled" })).await.expect(200);
+    assert_eq!(steer(&app, &begun, "running").await.expect(200)["status_reason"], Value::Null);
+    app.advance("1s").await;
+    app.public.delete(&path).await.expect(200);
+    let canceled = shown(&app, &begun).await;
+    assert_eq!(
+        (&canceled["status"], &canceled["status_reason"]),
+        (&json!("canceled"), &json!("endpoint_deleted"))
+    );
+    ask(&app.public, &endpoint, range()).await.expect(404);
+    app.advance("31d").await;
+    app.public.get(&format!("/v1/backfills/{}", id(&begun))).await.expect(404);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn every_bad_field_of_a_backfill_is_named_and_nothing_begins() {
+    let app = TestApp::start().await;
+    let endpoint = app.endpoint("http://127.0.0.1:1/").await;
+    let refused = ask(&app.public, &endpoint, json!({})).await;
+    for field in ["created_gte", "created_lte", "only"] {
+        assert!(refused.refuses(field).contains("is required"));
+    }
+    for (field, value) in [
+        ("created_gte", json!("yesterday")),
+        ("created_gte", json!(-1)),
+        ("created_gte", json!(1_749_651_729_000_i64)),
+        ("types", json!([])),
+        ("types[1]", json!(["charge.failed", "charge.faild"])),
+        ("only", json!("missed")),
+        ("per_second", json!(0)),
+        ("per_second", json!(101)),
+        ("dry_run", json!("yes")),
+        ("rate", json!(1)),
+    ] {
+        let name = field.split('[').next().unwrap();
+        ask(&app.public, &endpoint, range_with(json!({ name: value }))).await.refuses(field);
+    }
+    let turned = json!({ "created_gte": 2, "created_lte": 1 });
+    ask(&app.public, &endpoint, range_with(turned)).await.refuses("created_lte");
+    let list = app.public.get(&format!("{ENDPOINTS}/{}/backfills", id(&endpoint))).await.expect(200);
+    assert_eq!(list["data"], json!([]));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_backfill_is_its_merchants_and_its_modes_alone() {
+    let app = TestApp::start().await;
+    publish(&app.internal, 3).await;
+    let endpoint = app.endpoint("http://127.0.0.1:1/").await;
+    let begun = backfill(&app, &endpoint, json!({ "per_second": 1 })).await;
+    for (merchant, livemode) in [("m_2", false), ("m_1", true)] {
+        let other = app.merchant(merchant, livemode).await;
+        ask(&other, &endpoint, range()).await.expect(404);
+        let path = format!("/v1/backfills/{}", id(&begun));
+        other.get(&path).await.expect(404);
+        other.patch(&path, json!({ "status": "canceled" })).await.expect(404);
+        other.get(&format!("{ENDPOINTS}/{}/backfills", id(&endpoint))).await.expect(404);
+        let own = other.post(ENDPOINTS, json!({ "url": "http://127.0.0.1:1/" })).await.expect(201);
+        let counted = ask(&other, &own, range_with(json!({ "dry_run": true }))).await.expect(201);
+        assert_eq!(counted["matched"], 0);
+    }
+    app.stop().await;
+}
+
+/// How often each event came to the endpoint in a delivery of its own.
+async fn deliveries(caller: &Caller, endpoint: &Value) -> BTreeMap<String, usize> {
+    let path = format!("{ENDPOINTS}/{}/deliveries?limit=100", id(endpoint));
+    let list = caller.get(&path).await.expect(200);
+    let mut deliveries = BTreeMap::new();
+    for delivery in list["data"].as_array().unwrap() {
+        *deliveries.entry(delivery["event"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    deliveries
+}
+
+#[tokio::test]
+async fn a_process_killed_in_a_step_neither_skips_an_event_nor_makes_a_delivery_twice() {
+    let receiver = Receiver::start(Act::status(200)).await;
+    for point in ["backfill_before_commit", "backfill_after_commit"] {
+        let database = database().await;
+        let mut command = database.serve();
+        command.env(kill_point::VARIABLE, format!("{point}:3"));
+        let mut process = Process::start(command).await;
+        let events = publish(&process.internal(), 60).await;
+        let merchant = process.merchant().await;
+        let endpoint = merchant.post(ENDPOINTS, json!({ "url": receiver.url() })).await.expect(201);
+        let body = range_with(json!({ "per_second": 100 }));
+        let begun = ask(&merchant, &endpoint, body).await.expect(201);
+        assert!(!process.child.wait().await.unwrap().success(), "{point}");
+
+        let next = Process::start(database.serve()).await;
+        let merchant = next.merchant().await;
+        let path = format!("/v1/backfills/{}", id(&begun));
+        let mut polls = tokio::time::interval(Duration::from_millis(20));
+        let done = loop {
+            polls.tick().await;
+            let shown = merchant.get(&path).await.expect(200);
+            if shown["deliveries"]["succeeded"] == 60 && shown["status"] == "completed" {
+                break shown;
+            }
+        };
+        assert_eq!((&done["sent"], &done["matched"]), (&json!(60), &json!(60)), "{point}");
+        let expected: BTreeMap<_, _> = events.into_iter().map(|event| (event, 1)).collect();
+        assert_eq!(deliveries(&merchant, &endpoint).await, expected, "{point}");
+        next.kill().await;
+    }
+}
+
+const NOW: UnixMs = UnixMs(1_749_651_729_000);
+
+/// A store without a service, so that steps are taken by the test alone.
+struct Steps {
+    store: Arc<dyn Store>,
+    ids: Arc<IdSource>,
+    tenant: Tenant,
+    endpoint: EndpointId,
+    _database: crate::support::engine::Database,
+}
+
+impl Steps {
+    /// An endpoint, and so many events from before it.
+    async fn after(events: usize) -> Self {
+        let database = database().await;
+        let ids = Arc::new(IdSource::new(Entropy::os()));
+        let store = database.open(Arc::clone(&ids)).await;
+        let tenant = Tenant { merchant_id: "m_1".parse().unwrap(), livemode: false };
+        let endpoint = ids.next(NOW);
+        let steps = Self { store, ids, tenant, endpoint, _database: database };
+        steps.accept(events).await;
+        let sealed = Sealed { key_id: "k".to_owned(), ciphertext: vec![1] };
+        let new = NewEndpoint {
+            id: endpoint,
+            tenant: steps.tenant.clone(),
+            url: "https://example.com/".to_owned(),
+            enabled_events: EnabledEvents::All,
+            description: None,
+            secret: NewSecret { id: steps.ids.next(NOW), sealed },
+        };
+        steps.store.insert_endpoint(&new, 16, NOW).await.unwrap().unwrap();
+        steps
+    }
+
+    async fn accept(&self, count: usize) -> Vec<String> {
+        let event = NewEvent {
+            tenant: self.tenant.clone(),
+            event_type: EventType::ChargeSucceeded,
+            created: None,
+            data: Bytes::from_static(br#"{"object":{"id":"ch_1","object":"charge"}}"#),
+            idempotency_key: None,
+            audience: Audience::Matching,
+        };
+        let ends_at = NOW.plus(Duration::from_secs(60));
+        let accepted = self.store.accept(&[vec![event; count]], None, ends_at, NOW).await.unwrap();
+        accepted.into_iter().flat_map(Result::unwrap).map(|one| one.event.id.to_string()).collect()
+    }
+
+    fn new_backfill(&self, per_second: u32) -> NewBackfill {
+        let selection = Selection {
+            tenant: self.tenant.clone(),
+            endpoint_id: self.endpoint,
+            created_from: UnixMs(0),
+            created_to: NOW,
+            types: EnabledEvents::All,
+            scope: Scope::Undelivered,
+        };
+        NewBackfill { id: self.ids.next(NOW), selection, per_second, matched: 0 }
+    }
+
+    async fn delivered_events(&self) -> Vec<String> {
+        let filter = DeliveryFilter::OfEndpoint(self.endpoint, None);
+        let page = Page { limit: 100, position: Position::First };
+        let list = self.store.list_deliveries(&self.tenant, &filter, &page).await.unwrap();
+        list.items.iter().map(|delivery| delivery.event_id.to_string()).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_live_event_finds_at_most_a_handful_of_a_backfill_before_it() {
+    let steps = Steps::after(50).await;
+    let new = steps.new_backfill(100);
+    steps.store.insert_backfill(&new, NOW).await.unwrap().unwrap();
+    let first = steps.store.step_backfill(new.id, NOW).await.unwrap();
+    assert_eq!((first.made, first.next), (IN_HAND_MAX, Next::AtOnce));
+    let second = steps.store.step_backfill(new.id, NOW).await.unwrap();
+    assert_eq!((second.made, second.next), (0, Next::WhenAnswered));
+    let live = steps.accept(1).await;
+    let room = Room::new(100, Arc::new(100_usize));
+    let offer = LeaseOffer { token: steps.ids.next(NOW), until: NOW.plus(Duration::from_secs(60)), room };
+    let claimed = steps.store.claim(&offer, None, NOW).await.unwrap().deliveries;
+    let ids: Vec<_> = claimed.iter().map(|delivery| delivery.event_id.to_string()).collect();
+    assert_eq!(ids.len(), IN_HAND_MAX as usize + 1);
+    assert!(ids.contains(&live[0]));
+    // Under way they are still in hand.
+    assert_eq!(steps.store.step_backfill(new.id, NOW).await.unwrap().next, Next::WhenAnswered);
+}
+
+#[tokio::test]
+async fn of_processes_that_step_a_backfill_at_the_same_time_one_makes_the_deliveries() {
+    let steps = Steps::after(50).await;
+    let new = steps.new_backfill(100);
+    steps.store.insert_backfill(&new, NOW).await.unwrap().unwrap();
+    let mut together = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (store, backfill) = (Arc::clone(&steps.store), new.id);
+        together.spawn(async move { store.step_backfill(backfill, NOW).await.unwrap().made });
+    }
+    let made: u32 = together.join_all().await.into_iter().sum();
+    let events = steps.delivered_events().await;
+    assert_eq!((made, events.len()), (IN_HAND_MAX, IN_HAND_MAX as usize));
+    assert_eq!(events.iter().collect::<BTreeSet<_>>().len(), events.len());
+    let stored = steps.store.backfill(&steps.tenant, new.id).await.unwrap().unwrap();
+    assert_eq!(stored.sent, u64::from(made));
+}
+
+#[tokio::test]
+async fn a_second_backfill_of_an_endpoint_is_not_begun_before_the_first_is_finished() {
+    let steps = Steps::after(1).await;
+    let (first, second) = (steps.new_backfill(10), steps.new_backfill(10));
+    steps.store.insert_backfill(&first, NOW).await.unwrap().unwrap();
+    assert_eq!(steps.store.insert_backfill(&second, NOW).await.unwrap(), None);
+    assert_eq!(steps.store.step_backfill(first.id, NOW).await.unwrap().next, Next::Never);
+    assert!(steps.store.insert_backfill(&second, NOW).await.unwrap().is_some());
+}
