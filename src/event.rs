@@ -144,6 +144,8 @@ pub struct Event {
     pub body: Bytes,
     /// How many of its deliveries are pending or held.
     pub pending_webhooks: i64,
+    /// The only endpoint that it is for, where it is a test.
+    pub only_endpoint: Option<EndpointId>,
 }
 
 /// Writes the bytes of an event, `data` byte for byte. They are made once and stored.
@@ -194,8 +196,13 @@ mod tests {
         let id = IdSource::new(Entropy::os()).next(UnixMs(0));
         let body = String::from_utf8(render(id, &event(data), UnixMs(0))).unwrap();
         assert!(body.ends_with(&format!("\"data\":{data}}}")), "{body}");
-        let shown =
-            Event { id, event_type: EventType::ChargeSucceeded, body: body.into(), pending_webhooks: 2 };
+        let shown = Event {
+            id,
+            event_type: EventType::ChargeSucceeded,
+            body: body.into(),
+            pending_webhooks: 2,
+            only_endpoint: None,
+        };
         assert!(shown.to_json().get().ends_with(&format!("\"data\":{data},\"pending_webhooks\":2}}")));
     }
 

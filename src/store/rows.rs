@@ -286,6 +286,7 @@ pub(super) struct EventRow {
     r#type: String,
     body: Vec<u8>,
     pending_webhooks: i64,
+    only_endpoint_id: Option<String>,
 }
 
 impl TryFrom<EventRow> for Event {
@@ -295,6 +296,12 @@ impl TryFrom<EventRow> for Event {
         Ok(Self {
             id: read(&row.id, "events", "id", &row.id)?,
             event_type: read(&row.r#type, "events", "type", &row.id)?,
+            only_endpoint: read_optional(
+                row.only_endpoint_id.as_deref(),
+                "events",
+                "only_endpoint_id",
+                &row.id,
+            )?,
             body: Bytes::from(row.body),
             pending_webhooks: row.pending_webhooks,
         })
@@ -428,23 +435,6 @@ impl TryFrom<BackfillRow> for Backfill {
             finished_at: row.finished_at.map(UnixMs),
         })
     }
-}
-
-/// What a step of a backfill goes by.
-#[derive(FromRow)]
-pub(super) struct BackfillPlaceRow {
-    pub(super) merchant_id: String,
-    pub(super) livemode: bool,
-    pub(super) webhook_endpoint_id: String,
-    pub(super) created_from: i64,
-    pub(super) created_to: i64,
-    pub(super) types: String,
-    pub(super) scope: String,
-    pub(super) per_second: i32,
-    pub(super) looked_up_to: String,
-    pub(super) ends_with: String,
-    pub(super) second_began_at: i64,
-    pub(super) made_in_second: i32,
 }
 
 /// A delivery just leased, with its event.

@@ -241,7 +241,7 @@ pub(super) const UNSETTLED_ENDPOINTS: &str = "WITH RECURSIVE holding (endpoint_i
 
 macro_rules! event_columns {
     () => {
-        "e.id, e.type, e.body, (SELECT count(*) FROM deliveries d WHERE d.event_id = e.id \
+        "e.id, e.type, e.body, e.only_endpoint_id, (SELECT count(*) FROM deliveries d WHERE d.event_id = e.id \
          AND d.status IN ('pending', 'held')) AS pending_webhooks FROM events e"
     };
 }

@@ -4,6 +4,7 @@ mod backfills;
 mod deliveries;
 mod endpoints;
 mod events;
+mod timeline;
 
 use std::sync::Arc;
 
@@ -29,4 +30,5 @@ fn all() -> Routes {
         .merge(events::router())
         .merge(deliveries::router())
         .merge(backfills::router())
+        .merge(timeline::router())
 }

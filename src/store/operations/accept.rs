@@ -158,7 +158,8 @@ impl Engine {
             body: body.clone(),
             only_endpoint: event.audience.only(),
         });
-        let event = Event { id, event_type: event.event_type, body, pending_webhooks };
+        let (event_type, only_endpoint) = (event.event_type, event.audience.only());
+        let event = Event { id, event_type, body, pending_webhooks, only_endpoint };
         Accepted { event, replayed: false, leased, left_due }
     }
 }
@@ -180,7 +181,13 @@ fn conflict(group: &[NewEvent], remembered: &HashMap<ScopedKey, Remembered>) -> 
 
 /// A placeholder for the original event, which is read once the new rows are written: it may be one of them.
 fn replay(original: EventId, event: &NewEvent) -> Accepted {
-    let event = Event { id: original, event_type: event.event_type, body: Bytes::new(), pending_webhooks: 0 };
+    let event = Event {
+        id: original,
+        event_type: event.event_type,
+        body: Bytes::new(),
+        pending_webhooks: 0,
+        only_endpoint: None,
+    };
     Accepted { event, replayed: true, leased: Vec::new(), left_due: Vec::new() }
 }
 

@@ -1,6 +1,7 @@
 //! Backfills: counting what matches, and making deliveries of it step by step.
 
 use async_trait::async_trait;
+use sqlx::FromRow;
 
 use super::{Database, Engine, Reach, affected, batches, query, query_as, query_scalar, reached};
 use crate::{
@@ -14,10 +15,27 @@ use crate::{
     merchant::Tenant,
     store::{
         BackfillStore, Matching, Page, Paged, Result, StoreError,
-        rows::{BackfillPlaceRow, BackfillRow, read, read_number, write_enabled_events},
+        rows::{BackfillRow, read, read_number, write_enabled_events},
         sql,
     },
 };
+
+/// What a step of a backfill goes by.
+#[derive(FromRow)]
+struct Place {
+    merchant_id: String,
+    livemode: bool,
+    webhook_endpoint_id: String,
+    created_from: i64,
+    created_to: i64,
+    types: String,
+    scope: String,
+    per_second: i32,
+    looked_up_to: String,
+    ends_with: String,
+    second_began_at: i64,
+    made_in_second: i32,
+}
 
 /// Looks in one step: where nothing matches for long, its place is moved that seldom.
 const LOOKS_MAX: usize = 10;
@@ -55,7 +73,7 @@ struct Found {
 
 impl Engine {
     /// Where the tenant's next events end, if there are more than one statement looks at.
-    async fn end_of_look(&self, place: &BackfillPlaceRow, from: &str) -> Result<Option<String>> {
+    async fn end_of_look(&self, place: &Place, from: &str) -> Result<Option<String>> {
         let (merchant, ends_with) = (place.merchant_id.as_str(), place.ends_with.as_str());
         let end =
             query_as!((i64, Option<String>), sql::NEXT_EVENTS, merchant, place.livemode, from, ends_with);
@@ -64,7 +82,7 @@ impl Engine {
     }
 
     /// The next `most` events that match, as far as the looks of one step go.
-    async fn next_matching(&self, place: &BackfillPlaceRow, most: u32) -> Result<Found> {
+    async fn next_matching(&self, place: &Place, most: u32) -> Result<Found> {
         let mut from = place.looked_up_to.clone();
         for _ in 0..LOOKS_MAX {
             let rows = look!((String,), sql::MATCHING, place, from.as_str()).bind(i64::from(most));
@@ -87,7 +105,7 @@ impl Engine {
     async fn step(&self, id: BackfillId, now: UnixMs) -> Result<Stepped> {
         let stepped = |made, next| Ok(Stepped { made, next });
         let name = id.to_string();
-        let place = query_as!(BackfillPlaceRow, sql::BACKFILL_PLACE, &name);
+        let place = query_as!(Place, sql::BACKFILL_PLACE, &name);
         let Some(place) = place.fetch_optional(&mut *self.read().await?).await? else {
             return stepped(0, Next::Never);
         };
@@ -116,7 +134,7 @@ impl Engine {
     async fn make(
         &self,
         id: BackfillId,
-        place: &BackfillPlaceRow,
+        place: &Place,
         found: &Found,
         pace: Pace,
         now: UnixMs,
@@ -173,7 +191,7 @@ impl Engine {
 impl BackfillStore for Engine {
     async fn count_matching(&self, selection: &Selection, after: Option<EventId>) -> Result<Matching> {
         let Selection { tenant, endpoint_id, created_from, created_to, types, scope } = selection;
-        let place = BackfillPlaceRow {
+        let place = Place {
             merchant_id: tenant.merchant_id.as_str().to_owned(),
             livemode: tenant.livemode,
             webhook_endpoint_id: endpoint_id.to_string(),

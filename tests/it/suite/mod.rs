@@ -14,6 +14,7 @@ mod limits;
 mod secrets;
 mod store;
 mod tenancy;
+mod timeline;
 
 use super::Engine;
 use crate::support::engine::Database;
