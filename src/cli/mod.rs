@@ -1,5 +1,6 @@
 //! The command line: a file for each subcommand.
 
+mod backfill;
 mod demo;
 mod healthcheck;
 mod keys;
@@ -37,6 +38,8 @@ enum Command {
     Demo,
     /// Asks the service that runs here with the same options whether it lives.
     Healthcheck(ConfigArgs),
+    /// Sends past events to an endpoint, and shows how far it is.
+    Backfill(backfill::BackfillArgs),
     /// API keys without the HTTP API.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -125,6 +128,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Demo => demo::demo().await?,
         Command::Healthcheck(args) => args.check_health().await?,
+        Command::Backfill(args) => args.run().await?,
         Command::Keys(command) => command.run().await?,
         Command::Sign(args) => args.run().await?,
         Command::Verify(args) => return args.run().await,

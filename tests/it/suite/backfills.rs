@@ -512,3 +512,30 @@ async fn a_second_backfill_of_an_endpoint_is_not_begun_before_the_first_is_finis
     assert_eq!(steps.store.step_backfill(first.id, NOW).await.unwrap().next, Next::Never);
     assert!(steps.store.insert_backfill(&second, NOW).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn an_operator_begins_a_backfill_on_the_command_line_and_sees_it_to_its_end() {
+    let database = database().await;
+    let receiver = Receiver::start(Act::status(200)).await;
+    let process = Process::start(database.serve()).await;
+    let events = publish(&process.internal(), 25).await;
+    let endpoint =
+        process.merchant().await.post(ENDPOINTS, json!({ "url": receiver.url() })).await.expect(201);
+    let run = async |rest: &[&str]| {
+        let mut command = database.command(&["backfill", "--merchant", "m_1", "--mode", "test"]);
+        let output = command.args(rest).stdout(std::process::Stdio::piped()).output().await.unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        (said, String::from_utf8(output.stderr).unwrap())
+    };
+    let range =
+        ["--endpoint", id(&endpoint), "--from", "2025-01-01T00:00:00Z", "--to", "2100-01-01T00:00:00Z"];
+    let (said, failed) = run(&[&range[..], &["--dry-run"]].concat()).await;
+    assert_eq!(said, "25 events match.\n", "{failed}");
+    let (said, failed) = run(&[&range[..], &["--per-second", "100"]].concat()).await;
+    assert!(said.contains("25 of 25 completed") && said.contains("bf_"), "{said}{failed}");
+    receiver.until(25).await;
+    assert_eq!(sorted(&events_of(&receiver)), sorted(&events));
+    let (_, failed) = run(&[&range[..2], &["--from", "2", "--to", "1"]].concat()).await;
+    assert_eq!(failed, "k-webhooks: --to must not be before --from\n");
+    process.kill().await;
+}

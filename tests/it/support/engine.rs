@@ -150,10 +150,17 @@ impl Database {
 
     /// `serve` on this database.
     pub(crate) fn serve(&self) -> Command {
+        self.command(&["serve"])
+    }
+
+    /// A command on this database.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("env");
         // A write beyond a limit on file sizes then fails, as on a full disk, instead of ending the process.
         command
-            .args(["--ignore-signal=XFSZ", PROGRAM, "serve", "--config", "/dev/null"])
+            .args(["--ignore-signal=XFSZ", PROGRAM])
+            .args(arguments)
+            .args(["--config", "/dev/null"])
             .current_dir(self.folder.path())
             .env("K_WEBHOOKS__DATABASE__URL", &self.url)
             .env("K_WEBHOOKS__SERVER__LISTEN", "127.0.0.1:0")
