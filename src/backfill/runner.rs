@@ -98,7 +98,12 @@ impl Backfills {
             let ids = self.0.store.running_backfills(after, BATCH).await?;
             after = ids.last().copied().filter(|_| ids.len() == BATCH as usize);
             for id in ids {
-                self.go_on(id, &mut made_in_all, &mut round).await?;
+                match self.go_on(id, &mut made_in_all, &mut round).await {
+                    Err(error) if error.passes() => return Err(error),
+                    // One that cannot be read must not keep the others from going on.
+                    Err(error) => tracing::error!(%error, backfill = %id, "a backfill cannot go on"),
+                    Ok(()) => {}
+                }
             }
             if after.is_none() {
                 break;

@@ -3,6 +3,7 @@
 #[path = "../suite/mod.rs"]
 mod suite;
 
+mod backfills;
 mod connecting;
 mod faults;
 mod races;
