@@ -42,8 +42,14 @@ pub(crate) fn check(data: &[u8]) {
     assert_eq!(rendered.livemode, event.tenant.livemode);
     assert_eq!(rendered.pending_webhooks, None);
 
-    let shown =
-        Event { id, event_type: event.event_type, body: bytes.clone(), pending_webhooks: 3 }.to_json();
+    let shown = Event {
+        id,
+        event_type: event.event_type,
+        body: bytes.clone(),
+        pending_webhooks: 3,
+        only_endpoint: None,
+    }
+    .to_json();
     let shown: Rendered<'_> = serde_json::from_str(shown.get()).expect("an event is shown as JSON");
     assert_eq!((shown.data.get().as_bytes(), shown.pending_webhooks), (event.data.as_ref(), Some(3)));
 

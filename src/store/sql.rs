@@ -462,8 +462,7 @@ pub(super) const LIST_BACKFILLS: PagedSql = paged!(
     ),
     "id"
 );
-pub(super) const BACKFILL_CURSOR: &str =
-    "SELECT id FROM backfills WHERE id = $1 AND merchant_id = $2 AND livemode = $3 AND webhook_endpoint_id = $4";
+pub(super) const BACKFILL_CURSOR: &str = "SELECT id FROM backfills WHERE id = $1 AND merchant_id = $2 AND livemode = $3 AND webhook_endpoint_id = $4";
 pub(super) const BACKFILL_TALLY: &str =
     "SELECT status, count(*) FROM deliveries WHERE backfill_id = $1 GROUP BY status";
 pub(super) const STEER_BACKFILL: &str = concat!(

@@ -27,9 +27,7 @@ use crate::{
 };
 
 pub(super) fn router() -> Routes {
-    Routes::new()
-        .get("/v1/events/{id}/timeline", of_event)
-        .get("/v1/deliveries/{id}/timeline", of_delivery)
+    Routes::new().get("/v1/events/{id}/timeline", of_event).get("/v1/deliveries/{id}/timeline", of_delivery)
 }
 
 /// Deliveries that one timeline tells of, the newest.
@@ -73,7 +71,7 @@ async fn endpoints_of(api: &Api, tenant: &Tenant) -> StoreResult<Vec<Endpoint>> 
     let mut page = Page { limit: 100, position: Position::First };
     let mut endpoints = Vec::new();
     loop {
-        let list = api.foundation.store.list_endpoints(tenant, &page).await?;
+        let Some(list) = api.foundation.store.list_endpoints(tenant, &page).await? else { break };
         let last = list.items.last().map(|endpoint| endpoint.id);
         endpoints.extend(list.items);
         match last {

@@ -427,7 +427,12 @@ impl Steps {
             description: None,
             secret: NewSecret { id: steps.ids.next(NOW), sealed },
         };
-        steps.store.insert_endpoint(&new, 16, NOW).await.unwrap().unwrap();
+        steps
+            .store
+            .insert_endpoint(&new, 16, &k_webhooks::audit::Author::service(), NOW)
+            .await
+            .unwrap()
+            .unwrap();
         steps
     }
 
@@ -461,7 +466,7 @@ impl Steps {
         let filter = DeliveryFilter::OfEndpoint(self.endpoint, None);
         let page = Page { limit: 100, position: Position::First };
         let list = self.store.list_deliveries(&self.tenant, &filter, &page).await.unwrap();
-        list.items.iter().map(|delivery| delivery.event_id.to_string()).collect()
+        list.unwrap().items.iter().map(|delivery| delivery.event_id.to_string()).collect()
     }
 }
 
