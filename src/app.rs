@@ -23,7 +23,7 @@ use crate::{
     dispatcher::{Dispatcher, Limits, Recorder},
     encryption,
     entropy::Entropy,
-    http::{self, Api, Serving},
+    http::{self, Api, Parts, Serving},
     id::IdSource,
     ingest::{Batcher, Ingest},
     keys::KeyIssuer,
@@ -172,7 +172,7 @@ impl App {
         };
         let (news_sender, news) = mpsc::unbounded_channel();
         let (dispatcher, recorder) =
-            Dispatcher::new(Arc::clone(&store), clock.clone(), ids, attempter, limits, news_sender);
+            Dispatcher::new(Arc::clone(&store), clock.clone(), ids, attempter, limits, news_sender.clone());
         let (ingest, batcher) = Ingest::new(
             Arc::clone(&store),
             clock.clone(),
@@ -187,7 +187,9 @@ impl App {
             config.retention.events,
             retry.window,
         ));
-        let backfills = Backfills::new(Arc::clone(&store), clock.clone(), dispatcher.clone());
+        let poll = config.database.poll;
+        let backfills =
+            Backfills::new(Arc::clone(&store), clock.clone(), dispatcher.clone(), poll, news_sender);
         let test_clock = config.test_clock.enabled.then(|| {
             let (dispatcher, backfills) = (dispatcher.clone(), backfills.clone());
             TestClock::new(clock, Arc::clone(&store), dispatcher, backfills, Arc::clone(&maintenance))
@@ -195,15 +197,16 @@ impl App {
         let servings = servings(&config)?;
         let config = Arc::new(config);
         let draining = CancellationToken::new();
-        let api = Arc::new(Api::new(
-            foundation.clone(),
-            Arc::clone(&config),
+        let api = Arc::new(Api::new(Parts {
+            foundation: foundation.clone(),
+            config: Arc::clone(&config),
             ingest,
-            dispatcher.clone(),
+            dispatcher: dispatcher.clone(),
+            backfills: backfills.clone(),
             test_clock,
-            rules,
-            draining.clone(),
-        ));
+            url_rules: rules,
+            draining: draining.clone(),
+        }));
         Ok(Self {
             config,
             role,
@@ -268,8 +271,8 @@ impl App {
             let alone = self.role.serves() && !store.allows_many_workers();
             if !alone {
                 self.dispatcher.hears_others(false);
-                let dispatcher = self.dispatcher.clone();
-                background.push(tokio::spawn(replicas::listen(Arc::clone(&store), dispatcher)));
+                let (dispatcher, backfills) = (self.dispatcher.clone(), self.backfills.clone());
+                background.push(tokio::spawn(replicas::listen(Arc::clone(&store), dispatcher, backfills)));
             }
             let (backfills, until) = (self.backfills, stop.clone());
             background.push(commits.handle().spawn(async move { backfills.run(until).await }));

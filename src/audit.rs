@@ -1,4 +1,4 @@
-//! The audit log: who did what to endpoints and keys. An entry is written in the transaction of its change, so that there
+//! The audit log: who did what to endpoints, backfills and keys. An entry is written in the transaction of its change, so that there
 //! is no change without an entry and no entry without a change.
 
 use serde_json::{Map, Value, json};
@@ -45,6 +45,10 @@ words! {
         SecretRotated "webhook_endpoint.secret_rotated",
         /// The service disabled an endpoint that is gone.
         EndpointDisabled "webhook_endpoint.disabled",
+        /// A backfill was begun.
+        BackfillCreated "backfill.created",
+        /// A backfill was paused, set to run again, or canceled.
+        BackfillUpdated "backfill.updated",
         /// What earlier encryption keys sealed was moved to the present one.
         Reencrypted "encryption_key.reencrypted",
     }

@@ -1,8 +1,8 @@
 //! What a backfill is: past events, delivered to one endpoint on request, at a pace and beside its live events.
 //!
-//! It is a row with a place in the order of the tenant's events. A step looks at the next events after that place, makes
-//! deliveries of those that match and moves the place, in one transaction: whatever ends the process, no event is passed
-//! over and none is taken twice. What it makes are deliveries like all others.
+//! It is a row with a place among the tenant's events, in the order of their dates. A step looks at the next events after
+//! that place, makes deliveries of those that match and moves the place, in one transaction: whatever ends the process, no
+//! event is passed over and none is taken twice. What it makes are deliveries like all others.
 //!
 //! ```text
 //!   running ◄────► paused        by the merchant; paused also by the service, where the endpoint is disabled
@@ -12,13 +12,17 @@
 
 mod runner;
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use crate::{
     clock::UnixMs,
     endpoint::EnabledEvents,
     id::{BackfillId, EndpointId},
     merchant::Tenant,
+    store::{self, Store},
     words::words,
 };
 
@@ -105,8 +109,8 @@ pub struct NewBackfill {
     pub selection: Selection,
     /// Deliveries a second.
     pub per_second: u32,
-    /// How many events were found.
-    pub matched: u64,
+    /// What was found for it.
+    pub counted: Counted,
 }
 
 /// A backfill as stored.
@@ -124,6 +128,8 @@ pub struct Backfill {
     pub reason: Option<BackfillReason>,
     /// Events found when it was made.
     pub matched: u64,
+    /// Whether all events were looked at for that; otherwise there may be more.
+    pub counted_all: bool,
     /// Deliveries made so far.
     pub sent: u64,
     /// When it was made.
@@ -144,7 +150,8 @@ impl Backfill {
             per_second: new.per_second,
             status: BackfillStatus::Running,
             reason: None,
-            matched: new.matched,
+            matched: new.counted.total(),
+            counted_all: new.counted.all,
             sent: 0,
             created_at: now,
             updated_at: now,
@@ -153,17 +160,62 @@ impl Backfill {
     }
 }
 
-/// How many deliveries of a backfill stand where.
+/// How many deliveries of a backfill have not arrived. All others have: they are as many as a backfill makes, and are not
+/// counted one by one whenever somebody looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Due, under way, or waiting for another attempt.
     pub pending: u64,
     /// Waiting for their endpoint to be enabled.
     pub held: u64,
-    /// Answered with a 2xx.
-    pub succeeded: u64,
     /// Given up.
     pub abandoned: u64,
+}
+
+impl Tally {
+    /// How many of the `sent` deliveries were answered with a 2xx.
+    #[must_use]
+    pub fn succeeded(self, sent: u64) -> u64 {
+        sent.saturating_sub(self.pending + self.held + self.abandoned)
+    }
+}
+
+/// What a count over events came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// How many match, by type.
+    pub by_type: BTreeMap<&'static str, u64>,
+    /// Whether all events were looked at.
+    pub all: bool,
+}
+
+impl Counted {
+    /// How many match in all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.by_type.values().sum()
+    }
+}
+
+/// Counts what the selection matches, some thousands of events at a time, and stops at `until` where there are too many for
+/// one who waits.
+pub async fn count(
+    store: &dyn Store,
+    selection: &Selection,
+    until: Option<Instant>,
+) -> store::Result<Counted> {
+    let (mut counted, mut after) = (Counted::default(), None);
+    loop {
+        let found = store.count_matching(selection, after).await?;
+        for (event_type, count) in found.by_type {
+            *counted.by_type.entry(event_type.as_str()).or_default() += count;
+        }
+        after = found.looked_up_to;
+        counted.all = after.is_none();
+        if counted.all || until.is_some_and(|until| Instant::now() >= until) {
+            return Ok(counted);
+        }
+    }
 }
 
 /// When the next step of a backfill can do something.

@@ -148,6 +148,16 @@ pub struct Event {
     pub only_endpoint: Option<EndpointId>,
 }
 
+/// Where an event stands among those of its tenant in the order of their dates, which is the order of their ids where dates
+/// are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventPlace {
+    /// Its date, as the publisher gave it; otherwise when it was accepted.
+    pub created_at: UnixMs,
+    /// Its id.
+    pub id: EventId,
+}
+
 /// Writes the bytes of an event, `data` byte for byte. They are made once and stored.
 #[must_use]
 pub fn render(id: EventId, event: &NewEvent, accepted_at: UnixMs) -> Vec<u8> {

@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use crate::{
+    backfill::Backfills,
     dispatcher::Dispatcher,
     store::{News, Store},
 };
@@ -33,29 +34,35 @@ pub async fn tell(store: Arc<dyn Store>, mut news: mpsc::UnboundedReceiver<News>
     }
 }
 
-/// Passes on to the dispatcher what others tell. While they cannot be heard, the dispatcher looks more often.
-pub async fn listen(store: Arc<dyn Store>, dispatcher: Dispatcher) {
+/// Passes on what others tell. While they cannot be heard, due work and backfills are looked for more often.
+pub async fn listen(store: Arc<dyn Store>, dispatcher: Dispatcher, backfills: Backfills) {
+    let hears_others = |hears| {
+        dispatcher.hears_others(hears);
+        backfills.hears_others(hears);
+    };
     let mut told = false;
     loop {
         let error = match store.listen().await {
             Ok(None) => {
-                dispatcher.hears_others(false);
+                hears_others(false);
                 return;
             }
             Ok(Some(mut listener)) => {
-                dispatcher.hears_others(true);
+                hears_others(true);
                 tracing::info!("listening to the other processes on the database");
                 told = false;
                 loop {
                     match listener.next().await {
-                        Ok(news) => dispatcher.hear(news),
+                        Ok(News::Due) => dispatcher.wake(),
+                        Ok(News::Backfill) => backfills.wake(),
+                        Ok(News::EndpointChanged(id)) => dispatcher.withdraw(id),
                         Err(error) => break error,
                     }
                 }
             }
             Err(error) => error,
         };
-        dispatcher.hears_others(false);
+        hears_others(false);
         if !told {
             tracing::warn!(%error, "the other processes cannot be heard; due work is looked for every second");
             told = true;

@@ -72,7 +72,7 @@ impl TestClock {
             let due = self.dispatcher.finish_due().await?;
             let round = self.backfills.round().await?;
             // What a backfill made, here or in the loop beside this one, is due at this instant too.
-            if made_in_all.replace(round.made_in_all) != Some(round.made_in_all) {
+            if made_in_all.replace(round.made_in_all) != Some(round.made_in_all) || round.more {
                 continue;
             }
             let next = [due, round.next_at].into_iter().flatten().min();

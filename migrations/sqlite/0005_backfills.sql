@@ -1,9 +1,9 @@
 -- Deliveries of past events to one endpoint, made on request at a pace.
 CREATE TABLE backfills (
-    id                  TEXT NOT NULL PRIMARY KEY,
-    merchant_id         TEXT NOT NULL,
+    id                  TEXT    NOT NULL PRIMARY KEY,
+    merchant_id         TEXT    NOT NULL,
     livemode            BOOLEAN NOT NULL,
-    webhook_endpoint_id TEXT NOT NULL,
+    webhook_endpoint_id TEXT    NOT NULL,
     created_from        BIGINT  NOT NULL,          -- the events' dates, both ends included
     created_to          BIGINT  NOT NULL,
     types               TEXT    NOT NULL,          -- a JSON list of types, or ["*"]
@@ -12,9 +12,11 @@ CREATE TABLE backfills (
     status              TEXT    NOT NULL,          -- running, paused, completed, canceled
     status_reason       TEXT,                      -- where the service paused or canceled it
     matched             BIGINT  NOT NULL,          -- events found when it was made
+    counted_all         BOOLEAN NOT NULL,          -- whether all events were looked at for that
     sent                BIGINT  NOT NULL,          -- deliveries made so far
-    looked_up_to        TEXT NOT NULL,          -- the last event that was looked at, or empty
-    ends_with           TEXT NOT NULL,          -- the newest event when it was made, or empty
+    place_created_at    BIGINT  NOT NULL,          -- how far it is in the order of the events' dates
+    place_event_id      TEXT    NOT NULL,          -- the last event of that date that was looked at, or empty
+    ends_with           TEXT    NOT NULL,          -- the event that was accepted last when it was made, or empty
     second_began_at     BIGINT  NOT NULL,          -- the second that is paced
     made_in_second      INTEGER NOT NULL,
     created_at          BIGINT  NOT NULL,
@@ -33,3 +35,7 @@ CREATE INDEX deliveries_of_backfill ON deliveries (backfill_id, status, next_att
 
 -- The only endpoint that an event is for: a test, which no backfill may send to another.
 ALTER TABLE events ADD COLUMN only_endpoint_id TEXT;
+
+-- A merchant's events in the order of their dates: what looks at those of a range costs what the range has, however many
+-- there are.
+CREATE INDEX events_dated ON events (merchant_id, livemode, created_at, id);

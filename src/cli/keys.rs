@@ -1,13 +1,12 @@
 //! `keys`: API keys straight on the database.
 
-use anyhow::{Result, bail};
-use clap::{Args, Subcommand, ValueEnum};
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 
-use super::{ConfigArgs, say};
+use super::{ConfigArgs, Mode, author, parse_merchant, say};
 use crate::{
     app::Foundation,
-    audit::Author,
     encryption::{Reencrypted, Reencryption},
     id::KeyId,
     merchant::{MerchantId, Tenant},
@@ -58,16 +57,6 @@ pub(super) struct ReencryptArgs {
     config: ConfigArgs,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    Test,
-    Live,
-}
-
-fn parse_merchant(text: &str) -> Result<MerchantId, &'static str> {
-    text.parse()
-}
-
 impl Command {
     pub(super) async fn run(self) -> Result<()> {
         match self {
@@ -79,18 +68,13 @@ impl Command {
     }
 }
 
-/// The user, as the environment has the name.
-fn author() -> Author {
-    Author::command_line(std::env::var("USER").ok().filter(|name| !name.is_empty()))
-}
-
 async fn create(args: CreateArgs) -> Result<()> {
     let foundation = args.config.open().await?;
     let issuer = foundation.key_issuer(author());
     let issued = match (args.merchant, args.service) {
         (Some(merchant_id), _) => {
-            let livemode = args.mode == Some(Mode::Live);
-            issuer.issue_merchant_key(Tenant { merchant_id, livemode }).await?
+            let mode = args.mode.context("name a mode")?;
+            issuer.issue_merchant_key(mode.of(merchant_id)).await?
         }
         (None, Some(service)) => issuer.issue_service_key(&service).await?,
         (None, None) => bail!("name a merchant or a service"),

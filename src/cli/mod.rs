@@ -10,12 +10,14 @@ mod sign;
 use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     app::{Foundation, Role},
+    audit::Author,
     config::{Config, LogFormat},
+    merchant::{MerchantId, Tenant},
 };
 
 /// Webhook delivery and signing: accepts events durably, signs, delivers and retries them.
@@ -68,6 +70,28 @@ struct ServeArgs {
     /// Which parts of the service this process runs
     #[arg(long, value_enum, default_value_t)]
     role: Role,
+}
+
+/// Which of a merchant's data.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Test,
+    Live,
+}
+
+impl Mode {
+    fn of(self, merchant_id: MerchantId) -> Tenant {
+        Tenant { merchant_id, livemode: self == Self::Live }
+    }
+}
+
+fn parse_merchant(text: &str) -> Result<MerchantId, &'static str> {
+    text.parse()
+}
+
+/// The user, as the environment has the name.
+fn author() -> Author {
+    Author::command_line(std::env::var("USER").ok().filter(|name| !name.is_empty()))
 }
 
 fn key_value(text: &str) -> Result<(String, String)> {

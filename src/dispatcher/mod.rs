@@ -73,7 +73,7 @@ impl Limits {
 const RECORD_MARGIN: Duration = Duration::from_secs(5);
 
 /// How often due work is looked for where other processes may make some and cannot be heard.
-const DEAF_POLL: Duration = Duration::from_secs(1);
+pub(crate) const DEAF_POLL: Duration = Duration::from_secs(1);
 
 /// The worker's handle; clones share it.
 #[derive(Clone)]
@@ -333,14 +333,6 @@ impl Dispatcher {
         let _ = self.0.news.send(news);
     }
 
-    /// Takes what another process tells.
-    pub fn hear(&self, news: News) {
-        match news {
-            News::Due => self.wake(),
-            News::EndpointChanged(id) => self.withdraw(id),
-        }
-    }
-
     /// Whether this process hears the others from now on. What was leased while it did not may be out of date.
     pub fn hears_others(&self, hears: bool) {
         if self.0.deaf.swap(!hears, Ordering::SeqCst) && hears {
@@ -352,7 +344,7 @@ impl Dispatcher {
 
     /// What waits for this endpoint was leased with an address and secrets that may be out of date: it goes back, to be
     /// claimed as the endpoint is now.
-    fn withdraw(&self, id: EndpointId) {
+    pub fn withdraw(&self, id: EndpointId) {
         let withdrawn = self.lanes().withdraw(id);
         self.give_back(withdrawn);
         self.wake();

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::Foundation, config::Config, dispatcher::Dispatcher, ingest::Ingest, test_clock::TestClock,
-    transport::CallRules,
+    app::Foundation, backfill::Backfills, config::Config, dispatcher::Dispatcher, ingest::Ingest,
+    test_clock::TestClock, transport::CallRules,
 };
 pub use connection::Deadlines;
 pub use error::ApiError;
@@ -38,6 +38,7 @@ pub struct Api {
     config: Arc<Config>,
     ingest: Ingest,
     dispatcher: Dispatcher,
+    backfills: Backfills,
     test_clock: Option<TestClock>,
     url_rules: Arc<CallRules>,
     rate_limiter: RateLimiter,
@@ -45,18 +46,32 @@ pub struct Api {
     draining: CancellationToken,
 }
 
+/// What the handlers are made of.
+pub struct Parts {
+    /// The store and what belongs to it.
+    pub foundation: Foundation,
+    /// The options.
+    pub config: Arc<Config>,
+    /// Takes events.
+    pub ingest: Ingest,
+    /// Is told of due work.
+    pub dispatcher: Dispatcher,
+    /// Are told of what may go on.
+    pub backfills: Backfills,
+    /// Moves the clock, where users may.
+    pub test_clock: Option<TestClock>,
+    /// Which addresses may be registered.
+    pub url_rules: Arc<CallRules>,
+    /// While it is cancelled, the service says that it is not ready.
+    pub draining: CancellationToken,
+}
+
 impl Api {
-    /// Handlers over these parts. While `draining`, the service says that it is not ready.
+    /// Handlers over these parts.
     #[must_use]
-    pub fn new(
-        foundation: Foundation,
-        config: Arc<Config>,
-        ingest: Ingest,
-        dispatcher: Dispatcher,
-        test_clock: Option<TestClock>,
-        url_rules: Arc<CallRules>,
-        draining: CancellationToken,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { foundation, config, ingest, dispatcher, backfills, test_clock, url_rules, draining } =
+            parts;
         let rate_limiter = RateLimiter::new(
             config.limits.requests_per_second,
             config.limits.failed_authentications_per_minute,
@@ -66,6 +81,7 @@ impl Api {
             config,
             ingest,
             dispatcher,
+            backfills,
             test_clock,
             url_rules,
             rate_limiter,

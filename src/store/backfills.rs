@@ -5,10 +5,11 @@ use async_trait::async_trait;
 
 use super::{Page, Paged, Result};
 use crate::{
+    audit::Author,
     backfill::{Backfill, BackfillStatus, NewBackfill, Selection, Stepped, Tally},
     clock::UnixMs,
-    event::EventType,
-    id::{BackfillId, EndpointId, EventId},
+    event::{EventPlace, EventType},
+    id::{BackfillId, EndpointId},
     merchant::Tenant,
 };
 
@@ -18,22 +19,22 @@ pub struct Matching {
     /// How many match, by type.
     pub by_type: Vec<(EventType, u64)>,
     /// After which event the next look begins; none where all were looked at.
-    pub looked_up_to: Option<EventId>,
+    pub looked_up_to: Option<EventPlace>,
 }
 
 /// The service's memory of backfills.
 #[async_trait]
 pub trait BackfillStore: Send + Sync {
-    /// Counts what the selection matches among the tenant's next events after `after`, some thousands of them.
-    async fn count_matching(&self, selection: &Selection, after: Option<EventId>) -> Result<Matching>;
+    /// Counts what the selection matches among the next 2,000 events of its range, those after `after`.
+    async fn count_matching(&self, selection: &Selection, after: Option<EventPlace>) -> Result<Matching>;
 
     /// Begins a backfill over the events accepted so far. None where the endpoint has one that is not finished.
-    async fn insert_backfill(&self, new: &NewBackfill, now: UnixMs) -> Result<Option<Backfill>>;
+    async fn insert_backfill(&self, new: &NewBackfill, by: &Author, now: UnixMs) -> Result<Option<Backfill>>;
 
     /// The backfill.
     async fn backfill(&self, tenant: &Tenant, id: BackfillId) -> Result<Option<Backfill>>;
 
-    /// How its deliveries stand.
+    /// How those of its deliveries stand that have not arrived.
     async fn backfill_tally(&self, id: BackfillId) -> Result<Tally>;
 
     /// The endpoint's backfills, newest first.
@@ -50,15 +51,16 @@ pub trait BackfillStore: Send + Sync {
         id: BackfillId,
         from: BackfillStatus,
         to: BackfillStatus,
+        by: &Author,
         now: UnixMs,
     ) -> Result<Option<Backfill>>;
 
     /// At most `limit` backfills that run, from `after` on in the order of ids.
     async fn running_backfills(&self, after: Option<BackfillId>, limit: u32) -> Result<Vec<BackfillId>>;
 
-    /// Looks at the next events of a backfill and makes deliveries of those that match, as many as its pace and what is open
-    /// of it allow, and moves its place past them. Of processes that step it at the same time one does, and the others
-    /// do nothing. A backfill whose endpoint is disabled is paused instead.
+    /// Looks at the next events of a backfill, in the order of their dates, makes deliveries of those that match, as many as
+    /// its pace and what is open of it allow, and moves its place past them. Of processes that step it at the same time one
+    /// does, and the others do nothing. A backfill whose endpoint is disabled is paused instead.
     async fn step_backfill(&self, id: BackfillId, now: UnixMs) -> Result<Stepped>;
 
     /// Removes at most `limit` backfills that were finished before `before`; answers how many.

@@ -1,5 +1,8 @@
 //! Rows as both engines return them, and how they become the domain's types.
 
+pub(super) mod audit;
+pub(super) mod backfills;
+
 use std::{fmt::Display, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
@@ -8,8 +11,6 @@ use subtle::ConstantTimeEq as _;
 
 use super::{ApiKey, KeyOwner, Page, Paged, Position, Result, StoreError};
 use crate::{
-    audit::{Actor, AuditEntry, Author, Changes},
-    backfill::{Backfill, Selection},
     clock::UnixMs,
     delivery::{Attempt, AttemptResult, Delivery, Standing},
     endpoint::{Destination, EnabledEvents, Endpoint, SealedSecret},
@@ -239,48 +240,6 @@ pub(super) fn candidates(rows: Vec<DestinationRow>) -> Result<Vec<Candidate>> {
 }
 
 #[derive(FromRow)]
-pub(super) struct AuditRow {
-    id: String,
-    created_at: i64,
-    merchant_id: Option<String>,
-    livemode: Option<bool>,
-    actor_kind: String,
-    actor_id: Option<String>,
-    actor_name: Option<String>,
-    action: String,
-    object_id: String,
-    changes: String,
-    request_id: Option<String>,
-}
-
-impl TryFrom<AuditRow> for AuditEntry {
-    type Error = StoreError;
-
-    fn try_from(row: AuditRow) -> Result<Self> {
-        const TABLE: &str = "audit_entries";
-        let id = row.id.as_str();
-        let inconsistent = || StoreError::Inconsistent { table: TABLE, column: "changes", id: id.to_owned() };
-        Ok(Self {
-            id: read(id, TABLE, "id", id)?,
-            created_at: UnixMs(row.created_at),
-            merchant_id: read_optional(row.merchant_id.as_deref(), TABLE, "merchant_id", id)?,
-            livemode: row.livemode,
-            by: Author {
-                actor: Actor {
-                    kind: read(&row.actor_kind, TABLE, "actor_kind", id)?,
-                    id: read_optional(row.actor_id.as_deref(), TABLE, "actor_id", id)?,
-                    name: row.actor_name,
-                },
-                request_id: read_optional(row.request_id.as_deref(), TABLE, "request_id", id)?,
-            },
-            action: read(&row.action, TABLE, "action", id)?,
-            changes: Changes::from_json(&row.changes).ok_or_else(inconsistent)?,
-            object_id: row.object_id,
-        })
-    }
-}
-
-#[derive(FromRow)]
 pub(super) struct EventRow {
     id: String,
     r#type: String,
@@ -381,58 +340,6 @@ impl TryFrom<AttemptRow> for Attempt {
             failure_message: row.failure_message,
             response_body: row.response_body.map(Bytes::from),
             address: row.address,
-        })
-    }
-}
-
-#[derive(FromRow)]
-pub(super) struct BackfillRow {
-    id: String,
-    merchant_id: String,
-    livemode: bool,
-    webhook_endpoint_id: String,
-    created_from: i64,
-    created_to: i64,
-    types: String,
-    scope: String,
-    per_second: i32,
-    status: String,
-    status_reason: Option<String>,
-    matched: i64,
-    sent: i64,
-    created_at: i64,
-    updated_at: i64,
-    finished_at: Option<i64>,
-}
-
-const BACKFILLS: &str = "backfills";
-
-impl TryFrom<BackfillRow> for Backfill {
-    type Error = StoreError;
-
-    fn try_from(row: BackfillRow) -> Result<Self> {
-        let id = row.id.as_str();
-        Ok(Self {
-            id: read(id, BACKFILLS, "id", id)?,
-            selection: Selection {
-                tenant: Tenant {
-                    merchant_id: read(&row.merchant_id, BACKFILLS, "merchant_id", id)?,
-                    livemode: row.livemode,
-                },
-                endpoint_id: read(&row.webhook_endpoint_id, BACKFILLS, "webhook_endpoint_id", id)?,
-                created_from: UnixMs(row.created_from),
-                created_to: UnixMs(row.created_to),
-                types: read_enabled_events(&row.types, id)?,
-                scope: read(&row.scope, BACKFILLS, "scope", id)?,
-            },
-            per_second: read_number(row.per_second, BACKFILLS, "per_second", id)?,
-            status: read(&row.status, BACKFILLS, "status", id)?,
-            reason: read_optional(row.status_reason.as_deref(), BACKFILLS, "status_reason", id)?,
-            matched: read_number(row.matched, BACKFILLS, "matched", id)?,
-            sent: read_number(row.sent, BACKFILLS, "sent", id)?,
-            created_at: UnixMs(row.created_at),
-            updated_at: UnixMs(row.updated_at),
-            finished_at: row.finished_at.map(UnixMs),
         })
     }
 }

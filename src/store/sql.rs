@@ -22,6 +22,8 @@ macro_rules! paged {
     };
 }
 
+pub(super) mod backfills;
+
 pub(super) const SETTING: &str = "SELECT value FROM settings WHERE name = $1";
 pub(super) const INSERT_SETTING: &str =
     "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
@@ -388,112 +390,3 @@ pub(super) const ABANDON_HELD: &str = "UPDATE deliveries \
 pub(super) const PURGE_DELETED_ENDPOINTS: &str = "DELETE FROM webhook_endpoints WHERE id IN \
      (SELECT e.id FROM webhook_endpoints e WHERE e.deleted_at IS NOT NULL AND NOT EXISTS \
        (SELECT 1 FROM deliveries d WHERE d.webhook_endpoint_id = e.id) LIMIT $1)";
-
-macro_rules! backfill_columns {
-    () => {
-        "id, merchant_id, livemode, webhook_endpoint_id, created_from, created_to, types, scope, per_second, status, \
-         status_reason, matched, sent, created_at, updated_at, finished_at"
-    };
-}
-
-/// Part of the text, like [`look`].
-macro_rules! events_looked_at {
-    () => {
-        2000
-    };
-}
-/// The next events of a tenant: `$1` and `$2` say whose, `$3` after which, `$4` up to which.
-macro_rules! next_events {
-    () => {
-        concat!(
-            "(SELECT id, type, created_at, only_endpoint_id FROM events \
-              WHERE merchant_id = $1 AND livemode = $2 AND id > $3 AND id <= $4 ORDER BY id LIMIT ",
-            events_looked_at!(),
-            ") AS e"
-        )
-    };
-}
-
-/// How many events of a tenant are looked at by one statement.
-pub(super) const EVENTS_LOOKED_AT: i64 = events_looked_at!();
-
-/// Which of them a backfill sends: dated from `$5` to `$6`, of the types in the list `$7`, to the endpoint `$8`, of the scope
-/// `$9`. A delivery that was abandoned did not arrive, and one that is open will be seen to.
-macro_rules! backfill_matches {
-    () => {
-        "e.created_at >= $5 AND e.created_at <= $6 \
-         AND (CAST($7 AS TEXT) IS NULL OR $7 LIKE '%\"' || e.type || '\"%') \
-         AND (e.only_endpoint_id IS NULL OR e.only_endpoint_id = $8) \
-         AND ($9 = 'all' OR (SELECT d.id FROM deliveries d WHERE d.event_id = e.id AND d.webhook_endpoint_id = $8 \
-              AND d.status <> 'abandoned' LIMIT 1) IS NULL)"
-    };
-}
-
-pub(super) const NEXT_EVENTS: &str = concat!("SELECT count(*), max(e.id) FROM ", next_events!());
-pub(super) const COUNT_MATCHING: &str = concat!(
-    "SELECT e.type, count(*) FROM ",
-    next_events!(),
-    " WHERE ",
-    backfill_matches!(),
-    " GROUP BY e.type"
-);
-pub(super) const MATCHING: &str =
-    concat!("SELECT e.id FROM ", next_events!(), " WHERE ", backfill_matches!(), " ORDER BY e.id LIMIT $10");
-
-/// It ends with the newest event that there is: later ones are delivered as they come.
-pub(super) const INSERT_BACKFILL: &str = concat!(
-    "INSERT INTO backfills (id, merchant_id, livemode, webhook_endpoint_id, created_from, created_to, types, scope, \
-     per_second, status, matched, sent, looked_up_to, ends_with, second_began_at, made_in_second, created_at, updated_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'running', $10, 0, '', COALESCE((SELECT id FROM events \
-       WHERE merchant_id = $2 AND livemode = $3 ORDER BY id DESC LIMIT 1), ''), $11, 0, $11, $11) \
-     ON CONFLICT DO NOTHING RETURNING ",
-    backfill_columns!()
-);
-pub(super) const BACKFILL: &str = concat!(
-    "SELECT ",
-    backfill_columns!(),
-    " FROM backfills WHERE id = $1 AND merchant_id = $2 AND livemode = $3"
-);
-pub(super) const LIST_BACKFILLS: PagedSql = paged!(
-    concat!(
-        "SELECT ",
-        backfill_columns!(),
-        " FROM backfills WHERE merchant_id = $3 AND livemode = $4 AND webhook_endpoint_id = $5"
-    ),
-    "id"
-);
-pub(super) const BACKFILL_CURSOR: &str = "SELECT id FROM backfills WHERE id = $1 AND merchant_id = $2 AND livemode = $3 AND webhook_endpoint_id = $4";
-pub(super) const BACKFILL_TALLY: &str =
-    "SELECT status, count(*) FROM deliveries WHERE backfill_id = $1 GROUP BY status";
-pub(super) const STEER_BACKFILL: &str = concat!(
-    "UPDATE backfills SET status = $3, status_reason = NULL, updated_at = $4, \
-     finished_at = CASE WHEN $3 = 'canceled' THEN $4 ELSE NULL END WHERE id = $1 AND status = $2 RETURNING ",
-    backfill_columns!()
-);
-pub(super) const CANCEL_BACKFILLS: &str = "UPDATE backfills SET status = 'canceled', status_reason = 'endpoint_deleted', \
-     updated_at = $2, finished_at = $2 WHERE webhook_endpoint_id = $1 AND status IN ('running', 'paused')";
-pub(super) const PAUSE_BACKFILL: &str = "UPDATE backfills SET status = 'paused', status_reason = 'endpoint_disabled', \
-     updated_at = $2 WHERE id = $1 AND status = 'running'";
-pub(super) const RUNNING_BACKFILLS: &str =
-    "SELECT id FROM backfills WHERE status = 'running' AND id > $1 ORDER BY id LIMIT $2";
-pub(super) const BACKFILL_PLACE: &str = "SELECT merchant_id, livemode, webhook_endpoint_id, created_from, created_to, \
-     types, scope, per_second, looked_up_to, ends_with, second_began_at, made_in_second \
-     FROM backfills WHERE id = $1 AND status = 'running'";
-/// How many of a backfill's deliveries are due or under way, and how many are open.
-pub(super) const BACKFILL_OPEN: &str = "SELECT COALESCE(sum(CASE WHEN next_attempt_at <= $2 THEN 1 ELSE 0 END), 0), \
-     count(*) FROM deliveries WHERE backfill_id = $1 AND status = 'pending'";
-/// Moves a backfill's place, unless another process has, or somebody stopped it.
-pub(super) const MOVE_BACKFILL: &str = "UPDATE backfills SET looked_up_to = $3, second_began_at = $4, made_in_second = $5, \
-     updated_at = $6, status = CASE WHEN $7 THEN 'completed' ELSE status END, \
-     finished_at = CASE WHEN $7 THEN CAST($6 AS BIGINT) ELSE NULL END \
-     WHERE id = $1 AND looked_up_to = $2 AND status = 'running'";
-pub(super) const COUNT_SENT: &str =
-    "UPDATE backfills SET sent = sent + $2, made_in_second = made_in_second + $2 WHERE id = $1";
-/// Unless the event has come to the endpoint in another way since it was looked at.
-pub(super) const INSERT_BACKFILL_DELIVERY: &str = "INSERT INTO deliveries (id, merchant_id, livemode, event_id, \
-     webhook_endpoint_id, status, attempt_count, ladder_failures, window_started_at, next_attempt_at, claimable_at, \
-     created_at, backfill_id) SELECT $1, $2, $3, $4, $5, 'pending', 0, 0, $6, $6, $6, $6, $7 \
-     WHERE $8 = 'all' OR (SELECT d.id FROM deliveries d WHERE d.event_id = $4 AND d.webhook_endpoint_id = $5 \
-       AND d.status <> 'abandoned' LIMIT 1) IS NULL";
-pub(super) const PRUNE_BACKFILLS: &str =
-    "DELETE FROM backfills WHERE id IN (SELECT id FROM backfills WHERE finished_at < $1 LIMIT $2)";

@@ -316,6 +316,8 @@ pub enum Recorded {
 pub enum News {
     /// There is due work that it does not do itself.
     Due,
+    /// A backfill may go on that it does not see to itself.
+    Backfill,
     /// An endpoint has changed, so what was leased for it before is out of date.
     EndpointChanged(EndpointId),
 }

@@ -1,6 +1,9 @@
 //! Backfills: past events delivered to one endpoint, begun, watched and steered.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json,
@@ -8,13 +11,13 @@ use axum::{
     http::StatusCode,
     response::IntoResponse,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::endpoints;
 use crate::{
     backfill::{
         Backfill, BackfillReason, BackfillStatus, NewBackfill, PER_SECOND_DEFAULT, PER_SECOND_MAX, Scope,
-        Selection,
+        Selection, count,
     },
     clock::UnixMs,
     endpoint::{Endpoint, EndpointStatus},
@@ -30,7 +33,6 @@ use crate::{
     },
     id::BackfillId,
     merchant::Tenant,
-    store::{Result as StoreResult, Store},
 };
 
 pub(super) fn router() -> Routes {
@@ -45,6 +47,9 @@ const NAME: &str = "backfill";
 
 /// The last second of the year 9999: later ones are milliseconds by mistake.
 const SECONDS_MAX: i64 = 253_402_300_799;
+
+/// How long events are counted before a backfill begins: of a range that has more, what was found by then.
+const COUNT_MAX: Duration = Duration::from_secs(10);
 
 /// What a body asks for.
 struct Wanted {
@@ -90,26 +95,9 @@ fn wanted(bytes: &[u8], endpoint: &Endpoint) -> Result<Wanted, ApiError> {
     Ok(Wanted { selection, per_second, dry_run })
 }
 
-/// How many events match by type, and in all.
-async fn count(store: &dyn Store, selection: &Selection) -> StoreResult<(Map<String, Value>, u64)> {
-    let (mut by_type, mut matched, mut after) = (Map::new(), 0, None);
-    loop {
-        let found = store.count_matching(selection, after).await?;
-        for (event_type, count) in found.by_type {
-            matched += count;
-            let of_type = by_type.entry(event_type.as_str()).or_insert(json!(0));
-            *of_type = json!(of_type.as_u64().unwrap_or_default() + count);
-        }
-        after = found.looked_up_to;
-        if after.is_none() {
-            return Ok((by_type, matched));
-        }
-    }
-}
-
 async fn create(
     State(api): State<Arc<Api>>,
-    Merchant(tenant, _): Merchant,
+    Merchant(tenant, by): Merchant,
     Path(id): Path<String>,
     SmallBody(bytes): SmallBody,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -120,23 +108,25 @@ async fn create(
         return Err(endpoints::disabled(&id));
     }
     let store = api.foundation.store.as_ref();
-    let (by_type, matched) = count(store, &selection).await?;
+    let counted = count(store, &selection, Some(Instant::now() + COUNT_MAX)).await?;
     let now = api.foundation.clock.now();
-    let new = NewBackfill { id: api.foundation.ids.next(now), selection, per_second, matched };
+    let new = NewBackfill { id: api.foundation.ids.next(now), selection, per_second, counted };
     let mut shown = if dry_run {
         let mut shown = view(&Backfill::begun(&new, now));
         (shown["id"], shown["status"]) = (Value::Null, Value::Null);
         shown
     } else {
-        let begun = store.insert_backfill(&new, now).await?;
-        view(&begun.ok_or_else(|| {
+        let begun = store.insert_backfill(&new, &by, now).await?;
+        let begun = begun.ok_or_else(|| {
             ApiError::bad_request(format!(
                 "The webhook endpoint {id} has a backfill that is not finished; wait for it, or cancel it."
             ))
-        })?)
+        })?;
+        api.backfills.may_go_on();
+        view(&begun)
     };
     shown["dry_run"] = dry_run.into();
-    shown["matched_by_type"] = by_type.into();
+    shown["matched_by_type"] = json!(new.counted.by_type);
     Ok((StatusCode::CREATED, Json(shown)))
 }
 
@@ -168,7 +158,7 @@ async fn with_tally(api: &Api, backfill: &Backfill) -> Result<Json<Value>, ApiEr
     shown["deliveries"] = json!({
         "pending": tally.pending,
         "held": tally.held,
-        "succeeded": tally.succeeded,
+        "succeeded": tally.succeeded(backfill.sent),
         "abandoned": tally.abandoned,
     });
     Ok(Json(shown))
@@ -184,7 +174,7 @@ async fn retrieve(
 
 async fn steer(
     State(api): State<Arc<Api>>,
-    Merchant(tenant, _): Merchant,
+    Merchant(tenant, by): Merchant,
     Path(id): Path<String>,
     SmallBody(bytes): SmallBody,
 ) -> Result<Json<Value>, ApiError> {
@@ -210,7 +200,10 @@ async fn steer(
         }
         let (store, now) = (&api.foundation.store, api.foundation.clock.now());
         // Where it changed in between, its new state decides.
-        if let Some(steered) = store.steer_backfill(backfill.id, backfill.status, to, now).await? {
+        if let Some(steered) = store.steer_backfill(backfill.id, backfill.status, to, &by, now).await? {
+            if to == BackfillStatus::Running {
+                api.backfills.may_go_on();
+            }
             return with_tally(&api, &steered).await;
         }
     }
@@ -231,6 +224,7 @@ fn view(backfill: &Backfill) -> Value {
         "only": scope.as_str(),
         "per_second": backfill.per_second,
         "matched": backfill.matched,
+        "counted_all": backfill.counted_all,
         "sent": backfill.sent,
         "created": backfill.created_at.seconds(),
         "updated": backfill.updated_at.seconds(),

@@ -6,7 +6,7 @@ use crate::{
     clock::UnixMs,
     id::AuditEntryId,
     merchant::{MerchantId, Tenant},
-    store::{AuditFilter, Page, Paged, Result, rows::AuditRow, sql},
+    store::{AuditFilter, Page, Paged, Result, rows::audit::AuditRow, sql},
 };
 
 /// What was done.

@@ -1,160 +1,156 @@
 //! Backfills: counting what matches, and making deliveries of it step by step.
 
 use async_trait::async_trait;
-use sqlx::FromRow;
+use sqlx::{FromRow, query::QueryAs};
 
-use super::{Database, Engine, Reach, affected, batches, query, query_as, query_scalar, reached};
+use super::{
+    Arguments, Database, Engine, Reach, Write, affected,
+    audit::Note,
+    batches, query, query_as, query_scalar, reached,
+    stretch::{Connection, Place, Stretch},
+};
 use crate::{
+    audit::{Action, Author, Changes},
     backfill::{
-        Backfill, BackfillStatus, IN_HAND_MAX, NewBackfill, Next, OPEN_MAX, Pace, Selection, Stepped, Tally,
+        Backfill, BackfillReason, BackfillStatus, IN_HAND_MAX, NewBackfill, Next, OPEN_MAX, Pace, Selection,
+        Stepped, Tally,
     },
     clock::UnixMs,
-    delivery::DeliveryStatus,
-    id::{BackfillId, DeliveryId, EndpointId, EventId},
+    endpoint::EnabledEvents,
+    event::EventPlace,
+    id::{BackfillId, DeliveryId, EndpointId},
     kill_point::KillPoint,
     merchant::Tenant,
     store::{
         BackfillStore, Matching, Page, Paged, Result, StoreError,
-        rows::{BackfillRow, read, read_number, write_enabled_events},
-        sql,
+        rows::{backfills::BackfillRow, read, read_number, write_enabled_events},
+        sql::backfills as sql,
     },
 };
 
+/// Looks in one step: where nothing matches for long, its place is moved that seldom.
+const LOOKS_MAX: usize = 10;
+
 /// What a step of a backfill goes by.
 #[derive(FromRow)]
-struct Place {
+struct StepRow {
     merchant_id: String,
     livemode: bool,
     webhook_endpoint_id: String,
-    created_from: i64,
     created_to: i64,
     types: String,
     scope: String,
     per_second: i32,
-    looked_up_to: String,
+    place_created_at: i64,
+    place_event_id: String,
     ends_with: String,
     second_began_at: i64,
     made_in_second: i32,
 }
 
-/// Looks in one step: where nothing matches for long, its place is moved that seldom.
-const LOOKS_MAX: usize = 10;
+/// Which events of a stretch are sent.
+struct Filter {
+    /// A JSON list, or none where all types are, also those that do not exist yet.
+    types: Option<String>,
+    endpoint: String,
+    scope: String,
+}
 
-/// Behind every event's id.
-const ALL_EVENTS: &str = "~";
+impl Filter {
+    /// Binds a stretch and itself to the first nine arguments of a query.
+    fn bind<'q, R>(
+        &'q self,
+        stretch: &'q Stretch,
+        query: QueryAs<'q, Database, R, Arguments>,
+    ) -> QueryAs<'q, Database, R, Arguments> {
+        stretch.bind(query).bind(self.types.as_deref()).bind(self.endpoint.as_str()).bind(self.scope.as_str())
+    }
+}
 
-/// Binds what a look over events goes by.
-macro_rules! look {
-    ($row:ty, $text:expr, $place:expr, $from:expr) => {
-        query_as!(
-            $row,
-            $text,
-            $place.merchant_id.as_str(),
-            $place.livemode,
-            $from,
-            $place.ends_with.as_str(),
-            $place.created_from,
-            $place.created_to,
-            // No list names all types, also those that do not exist yet.
-            (!$place.types.contains('*')).then_some($place.types.as_str()),
-            $place.webhook_endpoint_id.as_str(),
-            $place.scope.as_str(),
-        )
-    };
+/// A step that can do something.
+struct Step {
+    stretch: Stretch,
+    filter: Filter,
+    ends_with: String,
+    pace: Pace,
+    /// Deliveries that it may make.
+    most: u32,
 }
 
 /// What a step will make, and where it ends.
 struct Found {
     events: Vec<String>,
-    looked_up_to: String,
+    to: Place,
     /// Whether no event comes after.
     all: bool,
 }
 
-impl Engine {
-    /// Where the tenant's next events end, if there are more than one statement looks at.
-    async fn end_of_look(&self, place: &Place, from: &str) -> Result<Option<String>> {
-        let (merchant, ends_with) = (place.merchant_id.as_str(), place.ends_with.as_str());
-        let end =
-            query_as!((i64, Option<String>), sql::NEXT_EVENTS, merchant, place.livemode, from, ends_with);
-        let (count, last) = end.fetch_one(&mut *self.read().await?).await?;
-        Ok(last.filter(|_| count == sql::EVENTS_LOOKED_AT))
-    }
-
-    /// The next `most` events that match, as far as the looks of one step go.
-    async fn next_matching(&self, place: &Place, most: u32) -> Result<Found> {
-        let mut from = place.looked_up_to.clone();
+impl Step {
+    /// The next events that match, as far as the looks of one step go.
+    async fn find(&self, connection: &mut Connection) -> Result<Found> {
+        let mut left = self.stretch.clone();
         for _ in 0..LOOKS_MAX {
-            let rows = look!((String,), sql::MATCHING, place, from.as_str()).bind(i64::from(most));
-            let events: Vec<String> =
-                rows.fetch_all(&mut *self.read().await?).await?.into_iter().map(|(id,)| id).collect();
-            if events.len() == most as usize
-                && let Some(last) = events.last().cloned()
-            {
-                return Ok(Found { events, looked_up_to: last, all: false });
+            let (piece, more) = left.piece(connection).await?;
+            let rows = self.filter.bind(&piece, query_as!(Place, sql::MATCHING));
+            let rows = rows.bind(self.ends_with.as_str()).bind(i64::from(self.most));
+            let found = rows.fetch_all(&mut *connection).await?;
+            let full = found.last().cloned().filter(|_| found.len() == self.most as usize);
+            let events: Vec<String> = found.into_iter().map(|place| place.id).collect();
+            if full.is_some() || !more || !events.is_empty() {
+                let all = full.is_none() && !more;
+                return Ok(Found { events, to: full.unwrap_or(piece.to), all });
             }
-            match self.end_of_look(place, &from).await? {
-                None => return Ok(Found { events, looked_up_to: place.ends_with.clone(), all: true }),
-                Some(end) if events.is_empty() => from = end,
-                Some(end) => return Ok(Found { events, looked_up_to: end, all: false }),
-            }
+            left = left.behind(&piece);
         }
-        Ok(Found { events: Vec::new(), looked_up_to: from, all: false })
+        Ok(Found { events: Vec::new(), to: left.after, all: false })
     }
+}
 
+impl Engine {
     async fn step(&self, id: BackfillId, now: UnixMs) -> Result<Stepped> {
-        let stepped = |made, next| Ok(Stepped { made, next });
-        let name = id.to_string();
-        let place = query_as!(Place, sql::BACKFILL_PLACE, &name);
-        let Some(place) = place.fetch_optional(&mut *self.read().await?).await? else {
-            return stepped(0, Next::Never);
+        let (step, found) = {
+            // One connection for all that is looked at, and none while the writer is waited for.
+            let mut connection = self.read().await?;
+            let step = match plan(&mut connection, id, now).await? {
+                Ok(step) => step,
+                Err(next) => return Ok(Stepped { made: 0, next }),
+            };
+            let found = step.find(&mut connection).await?;
+            (step, found)
         };
-        let number = |number, column| read_number::<u32>(number, "backfills", column, &name);
-        let per_second = number(place.per_second, "per_second")?;
-        let pace = Pace {
-            second_began_at: UnixMs(place.second_began_at),
-            made: number(place.made_in_second, "made_in_second")?,
-        };
-        let pace = pace.at(now);
-        let open = query_as!((i64, i64), sql::BACKFILL_OPEN, &name, now.0);
-        let (in_hand, open) = open.fetch_one(&mut *self.read().await?).await?;
-        let room = |most: u32, taken: i64| most.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
-        let room = room(IN_HAND_MAX, in_hand).min(room(OPEN_MAX, open));
-        if pace.left(per_second) == 0 {
-            return stepped(0, Next::At(pace.next_second()));
-        }
-        if room == 0 {
-            return stepped(0, Next::WhenAnswered);
-        }
-        let found = self.next_matching(&place, room.min(pace.left(per_second))).await?;
-        self.make(id, &place, &found, pace, now).await
+        self.make(id, &step, &found, now).await
     }
 
     /// Moves the place of a backfill past what was found and makes the deliveries, all or nothing.
-    async fn make(
-        &self,
-        id: BackfillId,
-        place: &Place,
-        found: &Found,
-        pace: Pace,
-        now: UnixMs,
-    ) -> Result<Stepped> {
-        let (name, endpoint) = (id.to_string(), place.webhook_endpoint_id.as_str());
-        let nothing = Stepped { made: 0, next: Next::Never };
+    async fn make(&self, id: BackfillId, step: &Step, found: &Found, now: UnixMs) -> Result<Stepped> {
+        let (name, endpoint) = (id.to_string(), step.filter.endpoint.as_str());
+        let (merchant, livemode) = (step.stretch.merchant_id.as_str(), step.stretch.livemode);
         let mut write = self.write().await?;
-        let ended = match batches::endpoint_state(&mut write, endpoint).await? {
-            Some((status, None)) if status == "enabled" => None,
-            Some((_, None)) => Some(query!(sql::PAUSE_BACKFILL, &name, now.0)),
-            _ => Some(query!(sql::CANCEL_BACKFILLS, endpoint, now.0)),
-        };
-        if let Some(end) = ended {
-            end.execute(&mut *write).await?;
+        let state = batches::endpoint_state(&mut write, endpoint).await?;
+        if !matches!(&state, Some((status, None)) if status == "enabled") {
+            let merchant_id = read(merchant, "backfills", "merchant_id", &name)?;
+            let (tenant, by) = (Tenant { merchant_id, livemode }, Author::service());
+            let (to, reason) = match state {
+                Some((_, None)) => (BackfillStatus::Paused, BackfillReason::EndpointDisabled),
+                _ => (BackfillStatus::Canceled, BackfillReason::EndpointDeleted),
+            };
+            self.stop_backfill(&mut write, &tenant, endpoint, (to, reason), &by, now).await?;
             write.commit().await?;
-            return Ok(nothing);
+            return Ok(Stepped { made: 0, next: Next::Never });
         }
-        let (began, made) = (pace.second_began_at.0, i64::from(pace.made));
-        let (from, to) = (place.looked_up_to.as_str(), found.looked_up_to.as_str());
-        let moved = query!(sql::MOVE_BACKFILL, &name, from, to, began, made, now.0, found.all);
+        let (after, to) = (&step.stretch.after, &found.to);
+        let moved = query!(
+            sql::MOVE_BACKFILL,
+            &name,
+            after.created_at,
+            after.id.as_str(),
+            to.created_at,
+            to.id.as_str(),
+            step.pace.second_began_at.0,
+            i64::from(step.pace.made),
+            now.0,
+            found.all,
+        );
         if affected(&moved.execute(&mut *write).await?) == 0 {
             // Another process was first, or it was paused or canceled.
             return Ok(Stepped { made: 0, next: Next::AtOnce });
@@ -169,13 +165,13 @@ impl Engine {
             let insert = query!(
                 sql::INSERT_BACKFILL_DELIVERY,
                 delivery.to_string(),
-                place.merchant_id.as_str(),
-                place.livemode,
+                merchant,
+                livemode,
                 event.as_str(),
                 endpoint,
                 now.0,
                 &name,
-                place.scope.as_str(),
+                step.filter.scope.as_str(),
             );
             made += affected(&insert.execute(&mut *write).await?);
         }
@@ -185,68 +181,155 @@ impl Engine {
         reached(KillPoint::BackfillAfterCommit);
         Ok(Stepped { made, next: if found.all { Next::Never } else { Next::AtOnce } })
     }
+
+    /// Stops the endpoint's backfill, if it has one that is not finished.
+    pub(super) async fn stop_backfill(
+        &self,
+        write: &mut Write,
+        tenant: &Tenant,
+        endpoint: &str,
+        (to, reason): (BackfillStatus, BackfillReason),
+        by: &Author,
+        now: UnixMs,
+    ) -> Result<()> {
+        let found = query_as!((String, String), sql::TOUCH_BACKFILL, endpoint);
+        let Some((name, from)) = found.fetch_optional(&mut **write).await? else { return Ok(()) };
+        let from: BackfillStatus = read(&from, "backfills", "status", &name)?;
+        if from == to {
+            return Ok(());
+        }
+        let finished_at = to.is_final().then_some(now.0);
+        let stop = query!(sql::STOP_BACKFILL, &name, to.as_str(), reason.as_str(), now.0, finished_at);
+        stop.execute(&mut **write).await?;
+        let changes = steered(from, to).with("status_reason", None::<&str>, reason.as_str());
+        let (tenant, action) = (Some(tenant), Action::BackfillUpdated);
+        self.note(write, Note { tenant, action, object_id: &name, changes }, by, now).await
+    }
+
+    async fn keep_backfill(&self, new: &NewBackfill, by: &Author, now: UnixMs) -> Result<Option<Backfill>> {
+        let Selection { tenant, endpoint_id, created_from, created_to, types, scope } = &new.selection;
+        let (name, endpoint) = (new.id.to_string(), endpoint_id.to_string());
+        let inconsistent =
+            |_| StoreError::Inconsistent { table: "backfills", column: "matched", id: new.id.to_string() };
+        let matched = i64::try_from(new.counted.total()).map_err(inconsistent)?;
+        let mut write = self.write().await?;
+        let row = query_as!(
+            BackfillRow,
+            sql::INSERT_BACKFILL,
+            &name,
+            tenant.merchant_id.as_str(),
+            tenant.livemode,
+            &endpoint,
+            created_from.0,
+            created_to.0,
+            write_enabled_events(types),
+            scope.as_str(),
+            i64::from(new.per_second),
+            matched,
+            new.counted.all,
+            now.0,
+        );
+        let Some(row) = row.fetch_optional(&mut *write).await? else { return Ok(None) };
+        let changes = Changes::default()
+            .with("webhook_endpoint", None::<&str>, endpoint)
+            .with("created_gte", None::<i64>, created_from.seconds())
+            .with("created_lte", None::<i64>, created_to.seconds())
+            .with("types", None::<&str>, types.names())
+            .with("only", None::<&str>, scope.as_str())
+            .with("per_second", None::<u32>, new.per_second);
+        let (tenant, action) = (Some(tenant), Action::BackfillCreated);
+        self.note(&mut write, Note { tenant, action, object_id: &name, changes }, by, now).await?;
+        write.commit().await?;
+        Ok(Some(row.try_into()?))
+    }
+
+    async fn steer(
+        &self,
+        id: BackfillId,
+        from: BackfillStatus,
+        to: BackfillStatus,
+        by: &Author,
+        now: UnixMs,
+    ) -> Result<Option<Backfill>> {
+        let name = id.to_string();
+        let mut write = self.write().await?;
+        let row = query_as!(BackfillRow, sql::STEER_BACKFILL, &name, from.as_str(), to.as_str(), now.0);
+        let Some(row) = row.fetch_optional(&mut *write).await? else { return Ok(None) };
+        let steered_to: Backfill = row.try_into()?;
+        let tenant = Some(&steered_to.selection.tenant);
+        let (action, changes) = (Action::BackfillUpdated, steered(from, to));
+        self.note(&mut write, Note { tenant, action, object_id: &name, changes }, by, now).await?;
+        write.commit().await?;
+        Ok(Some(steered_to))
+    }
+}
+
+fn steered(from: BackfillStatus, to: BackfillStatus) -> Changes {
+    Changes::default().with("status", from.as_str(), to.as_str())
+}
+
+/// What the next step is to do; otherwise when there is one.
+async fn plan(
+    connection: &mut Connection,
+    id: BackfillId,
+    now: UnixMs,
+) -> Result<std::result::Result<Step, Next>> {
+    let name = id.to_string();
+    let row = query_as!(StepRow, sql::BACKFILL_STEP, &name).fetch_optional(&mut *connection).await?;
+    let Some(row) = row else { return Ok(Err(Next::Never)) };
+    let number = |number, column| read_number::<u32>(number, "backfills", column, &name);
+    let per_second = number(row.per_second, "per_second")?;
+    let made = number(row.made_in_second, "made_in_second")?;
+    let pace = Pace { second_began_at: UnixMs(row.second_began_at), made }.at(now);
+    if pace.left(per_second) == 0 {
+        return Ok(Err(Next::At(pace.next_second())));
+    }
+    let open = query_as!((i64, i64), sql::BACKFILL_OPEN, &name, now.0);
+    let (in_hand, open) = open.fetch_one(connection).await?;
+    let room = |most: u32, taken: i64| most.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
+    let room = room(IN_HAND_MAX, in_hand).min(room(OPEN_MAX, open));
+    if room == 0 {
+        return Ok(Err(Next::WhenAnswered));
+    }
+    let stretch = Stretch {
+        merchant_id: row.merchant_id,
+        livemode: row.livemode,
+        after: Place { created_at: row.place_created_at, id: row.place_event_id },
+        to: Place::behind(UnixMs(row.created_to)),
+    };
+    let types = Some(row.types).filter(|types| !types.contains('*'));
+    let filter = Filter { types, endpoint: row.webhook_endpoint_id, scope: row.scope };
+    let most = room.min(pace.left(per_second));
+    Ok(Ok(Step { stretch, filter, ends_with: row.ends_with, pace, most }))
 }
 
 #[async_trait]
 impl BackfillStore for Engine {
-    async fn count_matching(&self, selection: &Selection, after: Option<EventId>) -> Result<Matching> {
+    async fn count_matching(&self, selection: &Selection, after: Option<EventPlace>) -> Result<Matching> {
         let Selection { tenant, endpoint_id, created_from, created_to, types, scope } = selection;
-        let place = Place {
-            merchant_id: tenant.merchant_id.as_str().to_owned(),
-            livemode: tenant.livemode,
-            webhook_endpoint_id: endpoint_id.to_string(),
-            created_from: created_from.0,
-            created_to: created_to.0,
-            types: write_enabled_events(types),
+        let stretch = Stretch::of(tenant, *created_from, *created_to, after);
+        let filter = Filter {
+            types: (*types != EnabledEvents::All).then(|| write_enabled_events(types)),
+            endpoint: endpoint_id.to_string(),
             scope: scope.as_str().to_owned(),
-            per_second: 0,
-            looked_up_to: after.map_or_else(String::new, |id| id.to_string()),
-            ends_with: ALL_EVENTS.to_owned(),
-            second_began_at: 0,
-            made_in_second: 0,
         };
         self.run(|| async {
-            let rows = look!((String, i64), sql::COUNT_MATCHING, place, place.looked_up_to.as_str());
-            let rows = rows.fetch_all(&mut *self.read().await?).await?;
+            let mut connection = self.read_long().await?;
+            let (piece, more) = stretch.piece(&mut connection).await?;
+            let rows = filter.bind(&piece, query_as!((String, i64), sql::COUNT_MATCHING));
+            let rows = rows.fetch_all(&mut *connection).await?;
             let by_type = rows.into_iter().map(|(event_type, count)| {
                 let count = read_number(count, "events", "type", &event_type)?;
                 Ok((read(&event_type, "events", "type", &event_type)?, count))
             });
-            let by_type = by_type.collect::<Result<Vec<_>>>()?;
-            let end = self.end_of_look(&place, &place.looked_up_to).await?;
-            let looked_up_to = end.map(|end| read(&end, "events", "id", &end)).transpose()?;
-            Ok(Matching { by_type, looked_up_to })
+            let looked_up_to = if more { Some(piece.to.event()?) } else { None };
+            Ok(Matching { by_type: by_type.collect::<Result<Vec<_>>>()?, looked_up_to })
         })
         .await
     }
 
-    async fn insert_backfill(&self, new: &NewBackfill, now: UnixMs) -> Result<Option<Backfill>> {
-        let Selection { tenant, endpoint_id, created_from, created_to, types, scope } = &new.selection;
-        let inconsistent =
-            |_| StoreError::Inconsistent { table: "backfills", column: "matched", id: new.id.to_string() };
-        let matched = i64::try_from(new.matched).map_err(inconsistent)?;
-        self.run(|| async {
-            let mut write = self.write().await?;
-            let row = query_as!(
-                BackfillRow,
-                sql::INSERT_BACKFILL,
-                new.id.to_string(),
-                tenant.merchant_id.as_str(),
-                tenant.livemode,
-                endpoint_id.to_string(),
-                created_from.0,
-                created_to.0,
-                write_enabled_events(types),
-                scope.as_str(),
-                i64::from(new.per_second),
-                matched,
-                now.0,
-            );
-            let row = row.fetch_optional(&mut *write).await?;
-            write.commit().await?;
-            row.map(TryInto::try_into).transpose()
-        })
-        .await
+    async fn insert_backfill(&self, new: &NewBackfill, by: &Author, now: UnixMs) -> Result<Option<Backfill>> {
+        self.run(|| self.keep_backfill(new, by, now)).await
     }
 
     async fn backfill(&self, tenant: &Tenant, id: BackfillId) -> Result<Option<Backfill>> {
@@ -256,18 +339,11 @@ impl BackfillStore for Engine {
 
     async fn backfill_tally(&self, id: BackfillId) -> Result<Tally> {
         self.run(|| async {
-            let rows = query_as!((String, i64), sql::BACKFILL_TALLY, id.to_string());
-            let mut tally = Tally::default();
-            for (status, count) in rows.fetch_all(&mut *self.read().await?).await? {
-                let place = match read(&status, "deliveries", "status", &status)? {
-                    DeliveryStatus::Pending => &mut tally.pending,
-                    DeliveryStatus::Held => &mut tally.held,
-                    DeliveryStatus::Succeeded => &mut tally.succeeded,
-                    DeliveryStatus::Abandoned => &mut tally.abandoned,
-                };
-                *place = read_number(count, "deliveries", "status", &status)?;
-            }
-            Ok(tally)
+            let name = id.to_string();
+            let row = query_as!((i64, i64, i64), sql::BACKFILL_TALLY, &name);
+            let (pending, held, abandoned) = row.fetch_one(&mut *self.read().await?).await?;
+            let number = |count| read_number(count, "deliveries", "backfill_id", &name);
+            Ok(Tally { pending: number(pending)?, held: number(held)?, abandoned: number(abandoned)? })
         })
         .await
     }
@@ -299,23 +375,10 @@ impl BackfillStore for Engine {
         id: BackfillId,
         from: BackfillStatus,
         to: BackfillStatus,
+        by: &Author,
         now: UnixMs,
     ) -> Result<Option<Backfill>> {
-        self.run(|| async {
-            let mut write = self.write().await?;
-            let row = query_as!(
-                BackfillRow,
-                sql::STEER_BACKFILL,
-                id.to_string(),
-                from.as_str(),
-                to.as_str(),
-                now.0,
-            );
-            let row = row.fetch_optional(&mut *write).await?;
-            write.commit().await?;
-            row.map(TryInto::try_into).transpose()
-        })
-        .await
+        self.run(|| self.steer(id, from, to, by, now)).await
     }
 
     async fn running_backfills(&self, after: Option<BackfillId>, limit: u32) -> Result<Vec<BackfillId>> {

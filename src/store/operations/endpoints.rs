@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     audit::{Action, Author, Changes},
+    backfill::{BackfillReason, BackfillStatus},
     clock::UnixMs,
     endpoint::{DisabledReason, Endpoint, EndpointStatus, LIVING_SECRETS_MAX},
     id::EndpointId,
@@ -102,7 +103,8 @@ impl Engine {
         let Some(before) = locked(&mut write, tenant, &id).await? else { return Ok(false) };
         query!(sql::DELETE_ENDPOINT, &id, merchant, tenant.livemode, now.0).execute(&mut *write).await?;
         query!(sql::DELETE_SECRETS, &id).execute(&mut *write).await?;
-        query!(sql::CANCEL_BACKFILLS, &id, now.0).execute(&mut *write).await?;
+        let canceled = (BackfillStatus::Canceled, BackfillReason::EndpointDeleted);
+        self.stop_backfill(&mut write, tenant, &id, canceled, by, now).await?;
         let (tenant, changes) = (Some(tenant), changes(Some(&before), None));
         let note = Note { tenant, action: Action::EndpointDeleted, object_id: &id, changes };
         self.note(&mut write, note, by, now).await?;

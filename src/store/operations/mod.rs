@@ -12,6 +12,7 @@ mod encryption;
 mod endpoints;
 mod keys;
 mod queue;
+mod stretch;
 
 use std::fmt::Display;
 

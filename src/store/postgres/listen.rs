@@ -17,6 +17,7 @@ use crate::{
 
 const CHANNEL: &str = "k_webhooks";
 const DUE: &str = "due";
+const BACKFILL: &str = "backfill";
 
 /// A connection on which nothing came for so long is asked whether it still lives.
 const QUIET: Duration = Duration::from_secs(60);
@@ -31,6 +32,7 @@ pub(super) async fn announce(connection: &mut PgConnection, sender: ProcessId, n
 fn payload(sender: ProcessId, news: &News) -> String {
     match news {
         News::Due => format!("{sender} {DUE}"),
+        News::Backfill => format!("{sender} {BACKFILL}"),
         News::EndpointChanged(id) => format!("{sender} {id}"),
     }
 }
@@ -41,7 +43,11 @@ fn read(payload: &str, listener: ProcessId) -> Option<News> {
     if sender.parse() == Ok(listener) {
         return None;
     }
-    if news == DUE { Some(News::Due) } else { news.parse().ok().map(News::EndpointChanged) }
+    match news {
+        DUE => Some(News::Due),
+        BACKFILL => Some(News::Backfill),
+        id => id.parse().ok().map(News::EndpointChanged),
+    }
 }
 
 pub(super) struct Listener {
@@ -100,7 +106,7 @@ mod tests {
     fn what_is_announced_is_what_others_read() {
         let ids = IdSource::new(Entropy::os());
         let (own, other) = (ids.next(UnixMs(0)), ids.next(UnixMs(0)));
-        for news in [News::Due, News::EndpointChanged(ids.next(UnixMs(0)))] {
+        for news in [News::Due, News::Backfill, News::EndpointChanged(ids.next(UnixMs(0)))] {
             assert_eq!(read(&payload(other, &news), own), Some(news));
             assert_eq!(read(&payload(own, &news), own), None);
         }

@@ -1,25 +1,14 @@
 //! Backfills: what they send, at which pace, how they are steered, and that neither a kill nor another process has one skip
 //! or repeat.
 
+mod steps;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
-use bytes::Bytes;
-use k_webhooks::{
-    backfill::{IN_HAND_MAX, NewBackfill, Next, OPEN_MAX, Scope, Selection},
-    clock::UnixMs,
-    endpoint::EnabledEvents,
-    entropy::Entropy,
-    event::{Audience, EventType, NewEvent},
-    id::{EndpointId, IdSource},
-    kill_point,
-    merchant::Tenant,
-    store::{DeliveryFilter, LeaseOffer, NewEndpoint, NewSecret, Page, Position, Room, Store},
-    vault::Sealed,
-};
+use k_webhooks::{backfill::OPEN_MAX, kill_point};
 use serde_json::{Value, json};
 
 use super::{TestApp, database};
@@ -134,11 +123,7 @@ async fn what_an_endpoint_missed_while_it_was_off_for_too_long_or_had_not_subscr
     let begun = backfill(&app, &endpoint, json!({})).await;
     assert_eq!(begun["matched"], 2);
     app.advance("1m").await;
-    assert_eq!(
-        events_of(&receiver),
-        [unsubscribed, held_too_long],
-        "in the order in which they were accepted"
-    );
+    assert_eq!(sorted(&events_of(&receiver)), [unsubscribed, held_too_long]);
     app.stop().await;
 }
 
@@ -177,19 +162,21 @@ async fn a_test_for_one_endpoint_is_no_event_for_another() {
 }
 
 #[tokio::test]
-async fn events_are_chosen_by_the_date_that_their_publisher_gave_them() {
+async fn events_are_chosen_and_sent_in_order_by_the_dates_that_their_publisher_gave_them() {
     let app = TestApp::start().await;
     let receiver = Receiver::start(Act::status(200)).await;
-    for created in [999, 1000, 1001, 1002, 1003] {
+    let mut dated = BTreeMap::new();
+    for created in [1003, 1001, 999, 1002, 1000, 1001] {
         let mut event = charge();
         event["created"] = json!(created);
-        app.publish(event).await;
+        dated.insert(id(&app.publish(event).await).to_owned(), created);
     }
     let endpoint = app.endpoint(&receiver.url()).await;
-    let range = json!({ "created_gte": 1000, "created_lte": 1002 });
-    assert_eq!(backfill(&app, &endpoint, range.clone()).await["matched"], 3);
-    app.advance("1s").await;
-    assert_eq!(receiver.received().len(), 3);
+    let range = json!({ "created_gte": 1000, "created_lte": 1002, "per_second": 1 });
+    assert_eq!(backfill(&app, &endpoint, range).await["matched"], 4);
+    app.advance("5s").await;
+    let dates: Vec<_> = events_of(&receiver).iter().map(|event| dated[event]).collect();
+    assert_eq!(dates, [1000, 1001, 1001, 1002]);
     app.stop().await;
 }
 
@@ -306,7 +293,7 @@ async fn a_backfill_follows_its_endpoint_paused_when_it_is_disabled_and_canceled
 #[tokio::test]
 async fn every_bad_field_of_a_backfill_is_named_and_nothing_begins() {
     let app = TestApp::start().await;
-    let endpoint = app.endpoint("http://127.0.0.1:1/").await;
+    let endpoint = app.endpoint("https://example.com/").await;
     let refused = ask(&app.public, &endpoint, json!({})).await;
     for field in ["created_gte", "created_lte", "only"] {
         assert!(refused.refuses(field).contains("is required"));
@@ -337,7 +324,7 @@ async fn every_bad_field_of_a_backfill_is_named_and_nothing_begins() {
 async fn a_backfill_is_its_merchants_and_its_modes_alone() {
     let app = TestApp::start().await;
     publish(&app.internal, 3).await;
-    let endpoint = app.endpoint("http://127.0.0.1:1/").await;
+    let endpoint = app.endpoint("https://example.com/").await;
     let begun = backfill(&app, &endpoint, json!({ "per_second": 1 })).await;
     for (merchant, livemode) in [("m_2", false), ("m_1", true)] {
         let other = app.merchant(merchant, livemode).await;
@@ -346,7 +333,7 @@ async fn a_backfill_is_its_merchants_and_its_modes_alone() {
         other.get(&path).await.expect(404);
         other.patch(&path, json!({ "status": "canceled" })).await.expect(404);
         other.get(&format!("{ENDPOINTS}/{}/backfills", id(&endpoint))).await.expect(404);
-        let own = other.post(ENDPOINTS, json!({ "url": "http://127.0.0.1:1/" })).await.expect(201);
+        let own = other.post(ENDPOINTS, json!({ "url": "https://example.com/" })).await.expect(201);
         let counted = ask(&other, &own, range_with(json!({ "dry_run": true }))).await.expect(201);
         assert_eq!(counted["matched"], 0);
     }
@@ -397,125 +384,44 @@ async fn a_process_killed_in_a_step_neither_skips_an_event_nor_makes_a_delivery_
     }
 }
 
-const NOW: UnixMs = UnixMs(1_749_651_729_000);
-
-/// A store without a service, so that steps are taken by the test alone.
-struct Steps {
-    store: Arc<dyn Store>,
-    ids: Arc<IdSource>,
-    tenant: Tenant,
-    endpoint: EndpointId,
-    _database: crate::support::engine::Database,
-}
-
-impl Steps {
-    /// An endpoint, and so many events from before it.
-    async fn after(events: usize) -> Self {
-        let database = database().await;
-        let ids = Arc::new(IdSource::new(Entropy::os()));
-        let store = database.open(Arc::clone(&ids)).await;
-        let tenant = Tenant { merchant_id: "m_1".parse().unwrap(), livemode: false };
-        let endpoint = ids.next(NOW);
-        let steps = Self { store, ids, tenant, endpoint, _database: database };
-        steps.accept(events).await;
-        let sealed = Sealed { key_id: "k".to_owned(), ciphertext: vec![1] };
-        let new = NewEndpoint {
-            id: endpoint,
-            tenant: steps.tenant.clone(),
-            url: "https://example.com/".to_owned(),
-            enabled_events: EnabledEvents::All,
-            description: None,
-            secret: NewSecret { id: steps.ids.next(NOW), sealed },
-        };
-        steps
-            .store
-            .insert_endpoint(&new, 16, &k_webhooks::audit::Author::service(), NOW)
-            .await
-            .unwrap()
-            .unwrap();
-        steps
-    }
-
-    async fn accept(&self, count: usize) -> Vec<String> {
-        let event = NewEvent {
-            tenant: self.tenant.clone(),
-            event_type: EventType::ChargeSucceeded,
-            created: None,
-            data: Bytes::from_static(br#"{"object":{"id":"ch_1","object":"charge"}}"#),
-            idempotency_key: None,
-            audience: Audience::Matching,
-        };
-        let ends_at = NOW.plus(Duration::from_secs(60));
-        let accepted = self.store.accept(&[vec![event; count]], None, ends_at, NOW).await.unwrap();
-        accepted.into_iter().flat_map(Result::unwrap).map(|one| one.event.id.to_string()).collect()
-    }
-
-    fn new_backfill(&self, per_second: u32) -> NewBackfill {
-        let selection = Selection {
-            tenant: self.tenant.clone(),
-            endpoint_id: self.endpoint,
-            created_from: UnixMs(0),
-            created_to: NOW,
-            types: EnabledEvents::All,
-            scope: Scope::Undelivered,
-        };
-        NewBackfill { id: self.ids.next(NOW), selection, per_second, matched: 0 }
-    }
-
-    async fn delivered_events(&self) -> Vec<String> {
-        let filter = DeliveryFilter::OfEndpoint(self.endpoint, None);
-        let page = Page { limit: 100, position: Position::First };
-        let list = self.store.list_deliveries(&self.tenant, &filter, &page).await.unwrap();
-        list.unwrap().items.iter().map(|delivery| delivery.event_id.to_string()).collect()
-    }
-}
-
 #[tokio::test]
-async fn a_live_event_finds_at_most_a_handful_of_a_backfill_before_it() {
-    let steps = Steps::after(50).await;
-    let new = steps.new_backfill(100);
-    steps.store.insert_backfill(&new, NOW).await.unwrap().unwrap();
-    let first = steps.store.step_backfill(new.id, NOW).await.unwrap();
-    assert_eq!((first.made, first.next), (IN_HAND_MAX, Next::AtOnce));
-    let second = steps.store.step_backfill(new.id, NOW).await.unwrap();
-    assert_eq!((second.made, second.next), (0, Next::WhenAnswered));
-    let live = steps.accept(1).await;
-    let room = Room::new(100, Arc::new(100_usize));
-    let offer = LeaseOffer { token: steps.ids.next(NOW), until: NOW.plus(Duration::from_secs(60)), room };
-    let claimed = steps.store.claim(&offer, None, NOW).await.unwrap().deliveries;
-    let ids: Vec<_> = claimed.iter().map(|delivery| delivery.event_id.to_string()).collect();
-    assert_eq!(ids.len(), IN_HAND_MAX as usize + 1);
-    assert!(ids.contains(&live[0]));
-    // Under way they are still in hand.
-    assert_eq!(steps.store.step_backfill(new.id, NOW).await.unwrap().next, Next::WhenAnswered);
-}
+async fn who_begins_and_steers_a_backfill_is_in_the_audit_log() {
+    let app = TestApp::start().await;
+    publish(&app.internal, 3).await;
+    let endpoint = app.endpoint("https://example.com/").await;
+    backfill(&app, &endpoint, json!({ "dry_run": true })).await;
+    let begun = backfill(&app, &endpoint, json!({ "per_second": 1 })).await;
+    steer(&app, &begun, "paused").await.expect(200);
+    steer(&app, &begun, "paused").await.expect(200);
+    steer(&app, &begun, "running").await.expect(200);
+    let path = format!("{ENDPOINTS}/{}", id(&endpoint));
+    app.public.patch(&path, json!({ "status": "disabled" })).await.expect(200);
+    app.advance("1m").await;
+    app.public.delete(&path).await.expect(200);
 
-#[tokio::test]
-async fn of_processes_that_step_a_backfill_at_the_same_time_one_makes_the_deliveries() {
-    let steps = Steps::after(50).await;
-    let new = steps.new_backfill(100);
-    steps.store.insert_backfill(&new, NOW).await.unwrap().unwrap();
-    let mut together = tokio::task::JoinSet::new();
-    for _ in 0..4 {
-        let (store, backfill) = (Arc::clone(&steps.store), new.id);
-        together.spawn(async move { store.step_backfill(backfill, NOW).await.unwrap().made });
-    }
-    let made: u32 = together.join_all().await.into_iter().sum();
-    let events = steps.delivered_events().await;
-    assert_eq!((made, events.len()), (IN_HAND_MAX, IN_HAND_MAX as usize));
-    assert_eq!(events.iter().collect::<BTreeSet<_>>().len(), events.len());
-    let stored = steps.store.backfill(&steps.tenant, new.id).await.unwrap().unwrap();
-    assert_eq!(stored.sent, u64::from(made));
-}
-
-#[tokio::test]
-async fn a_second_backfill_of_an_endpoint_is_not_begun_before_the_first_is_finished() {
-    let steps = Steps::after(1).await;
-    let (first, second) = (steps.new_backfill(10), steps.new_backfill(10));
-    steps.store.insert_backfill(&first, NOW).await.unwrap().unwrap();
-    assert_eq!(steps.store.insert_backfill(&second, NOW).await.unwrap(), None);
-    assert_eq!(steps.store.step_backfill(first.id, NOW).await.unwrap().next, Next::Never);
-    assert!(steps.store.insert_backfill(&second, NOW).await.unwrap().is_some());
+    let list = app.internal.get(&format!("/v1/audit_entries?object_id={}", id(&begun))).await.expect(200);
+    let entries: Vec<_> = list["data"].as_array().unwrap().iter().rev().collect();
+    assert!(entries.iter().all(|entry| entry["merchant_id"] == "m_1" && entry["livemode"] == false));
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry["action"].as_str().unwrap(), entry["actor"]["kind"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("backfill.created", "merchant_key"),
+            ("backfill.updated", "merchant_key"),
+            ("backfill.updated", "merchant_key"),
+            ("backfill.updated", "service"),
+            ("backfill.updated", "merchant_key"),
+        ]
+    );
+    assert_eq!(entries[0]["changes"]["per_second"], json!({ "old": null, "new": 1 }));
+    assert_eq!(entries[1]["changes"], json!({ "status": { "old": "running", "new": "paused" } }));
+    assert_eq!(entries[3]["changes"]["status_reason"]["new"], "endpoint_disabled");
+    assert_eq!(entries[4]["changes"]["status"], json!({ "old": "paused", "new": "canceled" }));
+    assert!(entries[1]["request_id"].is_string() && entries[3]["request_id"].is_null());
+    app.stop().await;
 }
 
 #[tokio::test]

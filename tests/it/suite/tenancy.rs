@@ -1,19 +1,16 @@
 //! Tenancy: a matrix of every route, every kind of caller and every place where a request names an object. Another's object
 //! is answered as one that is nowhere, a key of the wrong kind opens nothing, and no such request changes anything.
 
+mod world;
+
 use std::collections::BTreeMap;
 
-use k_webhooks::{
-    audit::Author,
-    http::{Route, internal, public},
-};
+use k_webhooks::http::{Route, internal, public};
 use serde_json::{Value, json};
 
 use super::TestApp;
-use crate::support::{
-    Answer, Caller, charge, id,
-    receiver::{Act, Receiver},
-};
+use crate::support::{Answer, Caller, charge, id};
+use world::World;
 
 const BOOTSTRAP_KEY: &str = "bootstrap-key-of-the-matrix";
 
@@ -24,6 +21,7 @@ struct Ids {
     endpoint: String,
     event: String,
     delivery: String,
+    backfill: String,
     key: String,
 }
 
@@ -33,10 +31,11 @@ enum Thing {
     Endpoint,
     Event,
     Delivery,
+    Backfill,
     Key,
 }
 
-use Thing::{Delivery, Endpoint, Event, Key};
+use Thing::{Backfill, Delivery, Endpoint, Event, Key};
 
 impl Ids {
     fn of(&mut self, thing: Thing) -> &mut String {
@@ -44,12 +43,13 @@ impl Ids {
             Endpoint => &mut self.endpoint,
             Event => &mut self.event,
             Delivery => &mut self.delivery,
+            Backfill => &mut self.backfill,
             Key => &mut self.key,
         }
     }
 
-    fn all(&self) -> [&str; 4] {
-        [&self.endpoint, &self.event, &self.delivery, &self.key]
+    fn all(&self) -> [&str; 5] {
+        [&self.endpoint, &self.event, &self.delivery, &self.backfill, &self.key]
     }
 
     /// Ids that are well formed, and nobody's.
@@ -60,6 +60,7 @@ impl Ids {
             endpoint: text("we"),
             event: text("evt"),
             delivery: text("dlv"),
+            backfill: text("bf"),
             key: text("key"),
         }
     }
@@ -125,14 +126,25 @@ fn entry_of(route: &Route) -> Entry {
         }
         ("GET", "/v1/webhook_endpoints/{id}/deliveries") => list(Merchants, Delivery, &[(Endpoint, Path)]),
         ("GET", "/v1/events") => list(Merchants, Event, none),
-        ("GET", "/v1/events/{id}") => entry(Merchants, &[(Event, Path)], nothing),
+        ("GET", "/v1/events/{id}" | "/v1/events/{id}/timeline") => {
+            entry(Merchants, &[(Event, Path)], nothing)
+        }
         ("GET", "/v1/events/{id}/deliveries") => list(Merchants, Delivery, &[(Event, Path)]),
         ("POST", "/v1/events/{id}/resend") => {
             let body: fn(&Ids) -> Value = |ids| json!({ "webhook_endpoint": ids.endpoint });
             entry(Merchants, &[(Event, Path), (Endpoint, Body)], body)
         }
-        ("GET", "/v1/deliveries/{id}") | ("POST", "/v1/deliveries/{id}/retry") => {
-            entry(Merchants, &[(Delivery, Path)], nothing)
+        ("GET", "/v1/deliveries/{id}" | "/v1/deliveries/{id}/timeline")
+        | ("POST", "/v1/deliveries/{id}/retry") => entry(Merchants, &[(Delivery, Path)], nothing),
+        ("GET", "/v1/webhook_endpoints/{id}/backfills") => list(Merchants, Backfill, &[(Endpoint, Path)]),
+        ("POST", "/v1/webhook_endpoints/{id}/backfills") => entry(
+            Merchants,
+            &[(Endpoint, Path)],
+            |_| json!({ "created_gte": 0, "created_lte": 1, "only": "all", "dry_run": true }),
+        ),
+        ("GET", "/v1/backfills/{id}") => entry(Merchants, &[(Backfill, Path)], nothing),
+        ("PATCH", "/v1/backfills/{id}") => {
+            entry(Merchants, &[(Backfill, Path)], |_| json!({ "status": "paused" }))
         }
         // The merchant of an event is what a publisher says it is.
         ("POST", "/v1/events") => entry(Services, none, |ids| event_of(ids.merchant, false)),
@@ -204,129 +216,6 @@ fn told(answer: &Answer, id: &str) -> (u16, BTreeMap<String, String>, String) {
     let headers = headers.map(|(name, value)| (name.to_string(), format!("{value:?}"))).collect();
     let request_id = answer.header("request-id").expect("every answer has a request id");
     (answer.status, headers, answer.text.replace(request_id, "REQUEST").replace(id, "ID"))
-}
-
-/// A tenant of the matrix, with one object of each kind.
-struct Tenant {
-    ids: Ids,
-    secret: Caller,
-    publishable: String,
-}
-
-struct World {
-    app: TestApp,
-    tenants: Vec<Tenant>,
-    /// Keys that open nothing on the public listener, and on the internal one; each with what it is.
-    wrong_public: Vec<(&'static str, String)>,
-    wrong_internal: Vec<(&'static str, String)>,
-    /// The id of an internal service's key.
-    service_key: String,
-    /// The id of a key that has ended, which the upkeep may remove at any time.
-    ended_key: String,
-    _receiver: Receiver,
-}
-
-impl World {
-    /// Two merchants in two modes, and every kind of key; nothing is under way.
-    async fn build() -> Self {
-        let app = TestApp::with(&[("internal.bootstrap_key", BOOTSTRAP_KEY)]).await;
-        let receiver = Receiver::start(Act::status(200)).await;
-        let issue = async |merchant: &str, livemode: bool| {
-            let path = format!("/v1/merchants/{merchant}/api_keys");
-            app.internal.post(&path, json!({ "livemode": livemode })).await.expect(201)
-        };
-        let text = |key: &Value, name: &str| key[name].as_str().unwrap().to_owned();
-        let mut tenants = Vec::new();
-        for (merchant, livemode) in [("m_1", false), ("m_1", true), ("m_2", false), ("m_2", true)] {
-            let key = issue(merchant, livemode).await;
-            let secret = Caller::new(app.public_addr, &text(&key, "secret_key"));
-            let url = json!({ "url": receiver.url() });
-            let endpoint = secret.post("/v1/webhook_endpoints", url).await.expect(201);
-            let event = app.publish(event_of(merchant, livemode)).await;
-            let deliveries = secret.get(&format!("/v1/events/{}/deliveries", id(&event))).await.expect(200);
-            let ids = Ids {
-                merchant,
-                endpoint: id(&endpoint).to_owned(),
-                event: id(&event).to_owned(),
-                delivery: id(&deliveries["data"][0]).to_owned(),
-                key: id(&key).to_owned(),
-            };
-            tenants.push(Tenant { ids, secret, publishable: text(&key, "publishable_key") });
-        }
-        let (revoked, rotated) = (issue("m_1", false).await, issue("m_1", false).await);
-        let path = |key: &Value| format!("/v1/merchants/m_1/api_keys/{}", id(key));
-        app.internal.delete(&path(&revoked)).await.expect(200);
-        app.internal.post(&format!("{}/rotate", path(&rotated)), "").await.expect(201);
-        let issuer = app.foundation.key_issuer(Author::service());
-        let (service, ended) =
-            (issuer.issue_service_key("s").await.unwrap(), issuer.issue_service_key("ended").await.unwrap());
-        assert!(
-            app.foundation
-                .store
-                .revoke_api_key(None, ended.key.id, &Author::service(), app.foundation.clock.now())
-                .await
-                .unwrap()
-        );
-        let exposed =
-            |key: &k_webhooks::keys::IssuedKey| secrecy::ExposeSecret::expose_secret(&key.secret).to_owned();
-        receiver.until(4).await;
-        // What was delivered is recorded then, and the rotated key has ended.
-        app.advance("25h").await;
-        let anywhere = [
-            ("publishable", tenants[0].publishable.clone()),
-            ("revoked", text(&revoked, "secret_key")),
-            ("rotated out", text(&rotated, "secret_key")),
-            ("none", String::new()),
-        ];
-        let secret = text(&issue("m_1", false).await, "secret_key");
-        let wrong_public = [("service", exposed(&service)), ("bootstrap", BOOTSTRAP_KEY.to_owned())];
-        let wrong_internal = [("secret", secret), ("revoked service", exposed(&ended))];
-        Self {
-            tenants,
-            wrong_public: wrong_public.into_iter().chain(anywhere.clone()).collect(),
-            wrong_internal: wrong_internal.into_iter().chain(anywhere).collect(),
-            service_key: service.key.id.to_string(),
-            ended_key: id(&rotated).to_owned(),
-            _receiver: receiver,
-            app,
-        }
-    }
-
-    /// All that is kept, but for what the upkeep changes by itself.
-    async fn dump(&self) -> BTreeMap<String, Vec<String>> {
-        let mut dump = self.app.database.dump().await;
-        dump.remove("upkeep_turns").expect("there is such a table");
-        let keys = dump.get_mut("api_keys").expect("there is such a table");
-        keys.retain(|row| !row.contains(&self.ended_key));
-        assert!(["events", "deliveries", "attempts"].iter().all(|table| dump[*table].len() == 4), "{dump:?}");
-        dump
-    }
-
-    /// Who may call a route for a tenant.
-    fn callers(&self, audience: Audience, tenant: &Tenant) -> Vec<Caller> {
-        match audience {
-            Anyone => vec![Caller::new(self.app.public_addr, ""), Caller::new(self.app.internal_addr, "")],
-            Merchants => vec![tenant.secret.clone()],
-            Services => {
-                vec![self.app.internal.clone(), Caller::new(self.app.internal_addr, BOOTSTRAP_KEY)]
-            }
-        }
-    }
-
-    /// Ids of this kind that are not for the tenant's callers.
-    fn foreign(&self, tenant: &Tenant, thing: Thing) -> Vec<String> {
-        let own = |other: &&Tenant| match thing {
-            // A merchant's keys of both modes are managed together.
-            Key => other.ids.merchant == tenant.ids.merchant,
-            _ => other.ids.event == tenant.ids.event,
-        };
-        let others = self.tenants.iter().filter(|other| !own(other));
-        let mut ids: Vec<_> = others.map(|other| other.ids.clone().of(thing).clone()).collect();
-        if thing == Key {
-            ids.push(self.service_key.clone());
-        }
-        ids
-    }
 }
 
 #[tokio::test]
@@ -404,8 +293,9 @@ async fn the_same_requests_work_for_their_owners_and_show_nothing_of_others() {
             for place in places {
                 let answer = call(&caller, route, entry, &tenant.ids, place).await;
                 assert!((200..300).contains(&answer.status), "{route:?} {place:?}: {answer:?}");
-                let others =
-                    [Endpoint, Event, Delivery, Key].map(|thing| world.foreign(tenant, thing)).concat();
+                let others = [Endpoint, Event, Delivery, Backfill, Key]
+                    .map(|thing| world.foreign(tenant, thing))
+                    .concat();
                 // A service reads the audit log of all merchants, unless it asks for one's.
                 let of_all = route.path == "/v1/audit_entries";
                 let shown = others.iter().any(|other| answer.text.contains(other));

@@ -1,0 +1,173 @@
+//! What the matrix is asked of: two merchants in two modes, each with one object of each kind, and every kind of key.
+
+use std::collections::BTreeMap;
+
+use k_webhooks::{
+    audit::Author,
+    backfill::{Counted, NewBackfill, Scope, Selection},
+    clock::UnixMs,
+    endpoint::EnabledEvents,
+    merchant,
+};
+use serde_json::{Value, json};
+
+use super::{
+    super::TestApp, Anyone, Audience, BOOTSTRAP_KEY, Ids, Key, Merchants, Services, Thing, event_of,
+};
+use crate::support::{
+    Caller, id,
+    receiver::{Act, Receiver},
+};
+
+/// A tenant of the matrix, with one object of each kind.
+pub(super) struct Tenant {
+    pub(super) ids: Ids,
+    pub(super) secret: Caller,
+    pub(super) publishable: String,
+}
+
+pub(super) struct World {
+    pub(super) app: TestApp,
+    pub(super) tenants: Vec<Tenant>,
+    /// Keys that open nothing on the public listener, and on the internal one; each with what it is.
+    pub(super) wrong_public: Vec<(&'static str, String)>,
+    pub(super) wrong_internal: Vec<(&'static str, String)>,
+    /// The id of an internal service's key.
+    pub(super) service_key: String,
+    /// The id of a key that has ended, which the upkeep may remove at any time.
+    pub(super) ended_key: String,
+    _receiver: Receiver,
+}
+
+impl World {
+    /// Two merchants in two modes, and every kind of key; nothing is under way.
+    pub(super) async fn build() -> Self {
+        let app = TestApp::with(&[("internal.bootstrap_key", BOOTSTRAP_KEY)]).await;
+        let receiver = Receiver::start(Act::status(200)).await;
+        let issue = async |merchant: &str, livemode: bool| {
+            let path = format!("/v1/merchants/{merchant}/api_keys");
+            app.internal.post(&path, json!({ "livemode": livemode })).await.expect(201)
+        };
+        let text = |key: &Value, name: &str| key[name].as_str().unwrap().to_owned();
+        let mut tenants = Vec::new();
+        for (merchant, livemode) in [("m_1", false), ("m_1", true), ("m_2", false), ("m_2", true)] {
+            let key = issue(merchant, livemode).await;
+            let secret = Caller::new(app.public_addr, &text(&key, "secret_key"));
+            let url = json!({ "url": receiver.url() });
+            let endpoint = secret.post("/v1/webhook_endpoints", url).await.expect(201);
+            let event = app.publish(event_of(merchant, livemode)).await;
+            let deliveries = secret.get(&format!("/v1/events/{}/deliveries", id(&event))).await.expect(200);
+            let ids = Ids {
+                merchant,
+                endpoint: id(&endpoint).to_owned(),
+                event: id(&event).to_owned(),
+                delivery: id(&deliveries["data"][0]).to_owned(),
+                backfill: String::new(),
+                key: id(&key).to_owned(),
+            };
+            tenants.push(Tenant { ids, secret, publishable: text(&key, "publishable_key") });
+        }
+        let (revoked, rotated) = (issue("m_1", false).await, issue("m_1", false).await);
+        let path = |key: &Value| format!("/v1/merchants/m_1/api_keys/{}", id(key));
+        app.internal.delete(&path(&revoked)).await.expect(200);
+        app.internal.post(&format!("{}/rotate", path(&rotated)), "").await.expect(201);
+        let issuer = app.foundation.key_issuer(Author::service());
+        let (service, ended) =
+            (issuer.issue_service_key("s").await.unwrap(), issuer.issue_service_key("ended").await.unwrap());
+        assert!(
+            app.foundation
+                .store
+                .revoke_api_key(None, ended.key.id, &Author::service(), app.foundation.clock.now())
+                .await
+                .unwrap()
+        );
+        let exposed =
+            |key: &k_webhooks::keys::IssuedKey| secrecy::ExposeSecret::expose_secret(&key.secret).to_owned();
+        receiver.until(4).await;
+        // What was delivered is recorded then, and the rotated key has ended.
+        app.advance("25h").await;
+        for tenant in &mut tenants {
+            tenant.ids.backfill = paused_backfill(&app, tenant).await;
+        }
+        let anywhere = [
+            ("publishable", tenants[0].publishable.clone()),
+            ("revoked", text(&revoked, "secret_key")),
+            ("rotated out", text(&rotated, "secret_key")),
+            ("none", String::new()),
+        ];
+        let secret = text(&issue("m_1", false).await, "secret_key");
+        let wrong_public = [("service", exposed(&service)), ("bootstrap", BOOTSTRAP_KEY.to_owned())];
+        let wrong_internal = [("secret", secret), ("revoked service", exposed(&ended))];
+        Self {
+            tenants,
+            wrong_public: wrong_public.into_iter().chain(anywhere.clone()).collect(),
+            wrong_internal: wrong_internal.into_iter().chain(anywhere).collect(),
+            service_key: service.key.id.to_string(),
+            ended_key: id(&rotated).to_owned(),
+            _receiver: receiver,
+            app,
+        }
+    }
+
+    /// All that is kept, but for what the upkeep changes by itself.
+    pub(super) async fn dump(&self) -> BTreeMap<String, Vec<String>> {
+        let mut dump = self.app.database.dump().await;
+        dump.remove("upkeep_turns").expect("there is such a table");
+        let keys = dump.get_mut("api_keys").expect("there is such a table");
+        keys.retain(|row| !row.contains(&self.ended_key));
+        assert!(["events", "deliveries", "attempts"].iter().all(|table| dump[*table].len() == 4), "{dump:?}");
+        dump
+    }
+
+    /// Who may call a route for a tenant.
+    pub(super) fn callers(&self, audience: Audience, tenant: &Tenant) -> Vec<Caller> {
+        match audience {
+            Anyone => vec![Caller::new(self.app.public_addr, ""), Caller::new(self.app.internal_addr, "")],
+            Merchants => vec![tenant.secret.clone()],
+            Services => {
+                vec![self.app.internal.clone(), Caller::new(self.app.internal_addr, BOOTSTRAP_KEY)]
+            }
+        }
+    }
+
+    /// Ids of this kind that are not for the tenant's callers.
+    pub(super) fn foreign(&self, tenant: &Tenant, thing: Thing) -> Vec<String> {
+        let own = |other: &&Tenant| match thing {
+            // A merchant's keys of both modes are managed together.
+            Key => other.ids.merchant == tenant.ids.merchant,
+            _ => other.ids.event == tenant.ids.event,
+        };
+        let others = self.tenants.iter().filter(|other| !own(other));
+        let mut ids: Vec<_> = others.map(|other| other.ids.clone().of(thing).clone()).collect();
+        if thing == Key {
+            ids.push(self.service_key.clone());
+        }
+        ids
+    }
+}
+
+/// A backfill that stays as it is: begun while its endpoint was off, it has made nothing.
+async fn paused_backfill(app: &TestApp, tenant: &Tenant) -> String {
+    let path = format!("/v1/webhook_endpoints/{}", tenant.ids.endpoint);
+    let endpoint = tenant.secret.patch(&path, json!({ "status": "disabled" })).await.expect(200);
+    let merchant_id = tenant.ids.merchant.parse().unwrap();
+    let selection = Selection {
+        tenant: merchant::Tenant { merchant_id, livemode: endpoint["livemode"].as_bool().unwrap() },
+        endpoint_id: tenant.ids.endpoint.parse().unwrap(),
+        created_from: UnixMs(0),
+        created_to: UnixMs(1),
+        types: EnabledEvents::All,
+        scope: Scope::All,
+    };
+    let (store, now) = (&app.foundation.store, app.foundation.clock.now());
+    let new = NewBackfill {
+        id: app.foundation.ids.next(now),
+        selection,
+        per_second: 1,
+        counted: Counted::default(),
+    };
+    store.insert_backfill(&new, &Author::service(), now).await.unwrap().unwrap();
+    app.advance("1s").await;
+    tenant.secret.patch(&path, json!({ "status": "enabled" })).await.expect(200);
+    new.id.to_string()
+}
