@@ -33,6 +33,9 @@ pub(super) fn router() -> Routes {
 /// Deliveries that one timeline tells of, the newest.
 const DELIVERIES_MAX: u32 = 50;
 
+/// Attempts that one timeline tells of, unless one delivery has more: the older deliveries are left out.
+const ATTEMPTS_MAX: usize = 1000;
+
 async fn of_event(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
@@ -42,16 +45,25 @@ async fn of_event(
     let page = Page { limit: DELIVERIES_MAX, position: Position::First };
     let filter = DeliveryFilter::OfEvent(event.id);
     let list = api.foundation.store.list_deliveries(&tenant, &filter, &page).await?;
-    let mut list = list.ok_or_else(|| ApiError::internal("the first page is beside nothing"))?;
-    list.items.reverse();
+    let list = list.ok_or_else(|| ApiError::internal("the first page is beside nothing"))?;
+    let (mut newest, mut attempts) = (Vec::new(), 0);
+    for delivery in &list.items {
+        let of_delivery = api.foundation.store.attempts(delivery.id).await?;
+        attempts += of_delivery.len();
+        if attempts > ATTEMPTS_MAX && !newest.is_empty() {
+            break;
+        }
+        newest.push((delivery, of_delivery));
+    }
+    let has_more = list.has_more || newest.len() < list.items.len();
     let mut told = Telling::of(&api, &tenant, &event).await?;
-    if !list.has_more {
+    if !has_more {
         told.not_matched(&list.items);
     }
-    for delivery in &list.items {
-        told.delivery(delivery, &api.foundation.store.attempts(delivery.id).await?);
+    for (delivery, attempts) in newest.into_iter().rev() {
+        told.delivery(delivery, &attempts);
     }
-    Ok(told.shown(list.has_more))
+    Ok(told.shown(has_more))
 }
 
 async fn of_delivery(
