@@ -28,6 +28,7 @@ use crate::{
     ingest::{Batcher, Ingest},
     keys::KeyIssuer,
     maintenance::Maintenance,
+    metrics::{Listener, Metrics},
     replicas,
     schedule::Schedule,
     store::{News, PostgresOptions, PostgresStore, SqliteStore, Store},
@@ -47,7 +48,7 @@ pub enum Role {
     All,
     /// The two listeners.
     Api,
-    /// Delivery and upkeep; of the listeners it answers only the health checks.
+    /// Delivery and upkeep; of the listeners it answers only the health checks and its metrics.
     Worker,
 }
 
@@ -170,15 +171,25 @@ impl App {
             window: retry.window,
             poll: config.database.poll,
         };
+        let routes = [&http::public::routes()[..], &http::internal::routes()[..]];
+        let metrics = Arc::new(Metrics::new(routes, &store.pools(), Clock::system().now()));
         let (news_sender, news) = mpsc::unbounded_channel();
-        let (dispatcher, recorder) =
-            Dispatcher::new(Arc::clone(&store), clock.clone(), ids, attempter, limits, news_sender.clone());
+        let (dispatcher, recorder) = Dispatcher::new(
+            Arc::clone(&store),
+            clock.clone(),
+            ids,
+            attempter,
+            limits,
+            news_sender.clone(),
+            Arc::clone(&metrics),
+        );
         let (ingest, batcher) = Ingest::new(
             Arc::clone(&store),
             clock.clone(),
             dispatcher.clone(),
             config.limits.accept_queue_max,
             config.limits.accept_queue_bytes_max,
+            Arc::clone(&metrics),
         );
         let maintenance = Arc::new(Maintenance::new(
             Arc::clone(&store),
@@ -186,6 +197,7 @@ impl App {
             dispatcher.clone(),
             config.retention.events,
             retry.window,
+            Arc::clone(&metrics),
         ));
         let poll = config.database.poll;
         let backfills =
@@ -194,7 +206,7 @@ impl App {
             let (dispatcher, backfills) = (dispatcher.clone(), backfills.clone());
             TestClock::new(clock, Arc::clone(&store), dispatcher, backfills, Arc::clone(&maintenance))
         });
-        let servings = servings(&config)?;
+        let servings = servings(&config, &metrics)?;
         let config = Arc::new(config);
         let draining = CancellationToken::new();
         let api = Arc::new(Api::new(Parts {
@@ -205,6 +217,7 @@ impl App {
             backfills: backfills.clone(),
             test_clock,
             url_rules: rules,
+            metrics,
             draining: draining.clone(),
         }));
         Ok(Self {
@@ -284,7 +297,10 @@ impl App {
         let routers = if self.role.serves() {
             (http::public::router(Arc::clone(&self.api)), http::internal::router(Arc::clone(&self.api)))
         } else {
-            (http::health::router(Arc::clone(&self.api)), http::health::router(Arc::clone(&self.api)))
+            (
+                http::public::worker_router(Arc::clone(&self.api)),
+                http::internal::worker_router(Arc::clone(&self.api)),
+            )
         };
         tracing::info!(public = %self.public.local_addr()?, internal = %self.internal.local_addr()?, role = ?self.role, "listening");
         let serve =
@@ -383,7 +399,7 @@ fn url(serving: &Serving, address: SocketAddr) -> String {
 }
 
 /// How the public listener serves, and the internal one.
-fn servings(config: &Config) -> Result<(Serving, Serving)> {
+fn servings(config: &Config, metrics: &Metrics) -> Result<(Serving, Serving)> {
     let (server, internal, limits) = (&config.server, &config.internal, &config.limits);
     let public = Serving {
         connections_max: limits.connections_max,
@@ -393,6 +409,7 @@ fn servings(config: &Config) -> Result<(Serving, Serving)> {
         tls: tls("server.tls_certificate", server.tls_certificate.as_deref(), server.tls_key.as_deref())?,
         // Half of the grace, so that clients who take their time leave some to the attempts.
         grace: config.shutdown.grace / 2,
+        connections: metrics.listener(Listener::Public).connections.clone(),
         ..Serving::default()
     };
     let internal = Serving {
@@ -403,6 +420,7 @@ fn servings(config: &Config) -> Result<(Serving, Serving)> {
             internal.tls_certificate.as_deref(),
             internal.tls_key.as_deref(),
         )?,
+        connections: metrics.listener(Listener::Internal).connections.clone(),
         ..public.clone()
     };
     Ok((public, internal))

@@ -74,7 +74,7 @@ impl<K: Kind> Id<K> {
         Self::new(u128::from(milliseconds(now)) << 80)
     }
 
-    /// When it was made.
+    /// When it was made. Of many ids made within a millisecond, the last may say the next one.
     #[must_use]
     pub fn made_at(self) -> UnixMs {
         UnixMs(i64::try_from(self.value >> 80).unwrap_or(i64::MAX))

@@ -3,7 +3,10 @@
 //! There is no timer: a lone request commits at once. An answer is given only after the commit, so a 2xx is a promise;
 //! the deliveries are then handed straight to the dispatcher, with their leases, and not read back.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -11,6 +14,7 @@ use crate::{
     clock::Clock,
     dispatcher::Dispatcher,
     event::NewEvent,
+    metrics::{Commit, Metrics},
     store::{Accepted, IdempotencyConflict, Store, StoreError},
 };
 
@@ -30,6 +34,7 @@ pub struct Ingest {
     requests: mpsc::Sender<Request>,
     /// One permit for each KiB of payload that may wait.
     waiting: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 /// Why events were not accepted. Nothing of the request was stored.
@@ -79,6 +84,7 @@ pub struct Batcher {
     store: Arc<dyn Store>,
     clock: Clock,
     dispatcher: Dispatcher,
+    metrics: Arc<Metrics>,
 }
 
 impl Ingest {
@@ -90,22 +96,33 @@ impl Ingest {
         dispatcher: Dispatcher,
         queue_max: usize,
         queue_bytes_max: usize,
+        metrics: Arc<Metrics>,
     ) -> (Self, Batcher) {
         let (sender, requests) = mpsc::channel(queue_max);
         let waiting =
             Arc::new(Semaphore::new(kibibytes(queue_bytes_max).try_into().unwrap_or(usize::MAX >> 3)));
-        (Self { requests: sender, waiting }, Batcher { requests, store, clock, dispatcher })
+        let ingest = Self { requests: sender, waiting, metrics: Arc::clone(&metrics) };
+        (ingest, Batcher { requests, store, clock, dispatcher, metrics })
     }
 
     /// Accepts events, all or none, and answers when they are on disk.
     pub async fn accept(&self, events: Vec<NewEvent>) -> Answer {
+        let in_hand_at = Instant::now();
         let (answer, answered) = oneshot::channel();
         let bytes = events.iter().map(|event| event.data.len()).sum();
         let waiting = Arc::clone(&self.waiting).try_acquire_many_owned(kibibytes(bytes));
         let waiting = waiting.map_err(|_| IngestError::Overloaded)?;
         let request = Request { events, bytes, caller: Caller { answer, _waiting: waiting } };
         self.requests.try_send(request).map_err(|_| IngestError::Overloaded)?;
-        answered.await.unwrap_or(Err(IngestError::Overloaded))
+        let accepted = answered.await.unwrap_or(Err(IngestError::Overloaded))?;
+        self.metrics.accept_duration.observe(in_hand_at.elapsed());
+        Ok(accepted)
+    }
+
+    /// How many requests wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.requests.max_capacity() - self.requests.capacity()
     }
 }
 
@@ -173,9 +190,13 @@ impl Batcher {
         let now = self.clock.now();
         let offer = self.dispatcher.offer(now);
         let leases = offer.as_ref().map(|offer| &offer.leases);
-        let mut outcomes = self.store.accept(groups, leases, now.plus(IDEMPOTENCY_RETENTION), now).await?;
+        let begun_at = Instant::now();
+        let outcomes = self.store.accept(groups, leases, now.plus(IDEMPOTENCY_RETENTION), now).await;
+        let mut outcomes = outcomes.inspect_err(|_| self.metrics.commit_failed(Commit::Accept))?;
+        self.metrics.committed(Commit::Accept, groups.iter().map(Vec::len).sum(), begun_at.elapsed());
         let (mut leased, mut left_due) = (Vec::new(), Vec::new());
         for accepted in outcomes.iter_mut().flatten().flatten() {
+            self.metrics.accepted(accepted);
             leased.append(&mut accepted.leased);
             left_due.append(&mut accepted.left_due);
         }

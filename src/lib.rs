@@ -32,6 +32,7 @@ pub mod replicas;
 pub mod transport;
 
 pub mod maintenance;
+pub mod metrics;
 pub mod test_clock;
 
 pub mod api_key;

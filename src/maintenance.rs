@@ -13,7 +13,9 @@ use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use crate::{
     clock::Clock,
+    delivery::AbandonedReason,
     dispatcher::Dispatcher,
+    metrics::Metrics,
     store::{Result, Store},
 };
 
@@ -58,9 +60,12 @@ pub enum Upkeep {
 }
 
 impl Upkeep {
-    const ALL: [Self; 3] = [Self::Prune, Self::Expire, Self::Sweep];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Prune, Self::Expire, Self::Sweep];
 
-    fn name(self) -> &'static str {
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Prune => "prune",
             Self::Expire => "expire",
@@ -94,6 +99,7 @@ pub struct Maintenance {
     dispatcher: Dispatcher,
     retention: Duration,
     window: Duration,
+    metrics: Arc<Metrics>,
     running: [Mutex<()>; Upkeep::ALL.len()],
 }
 
@@ -106,6 +112,7 @@ impl Maintenance {
         dispatcher: Dispatcher,
         retention: Duration,
         window: Duration,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             store,
@@ -113,6 +120,7 @@ impl Maintenance {
             dispatcher,
             retention,
             window,
+            metrics,
             running: [const { Mutex::const_new(()) }; Upkeep::ALL.len()],
         }
     }
@@ -146,7 +154,10 @@ impl Maintenance {
         match self.take_turn(upkeep).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(?upkeep, rows, "upkeep"),
-            Err(error) => tracing::warn!(?upkeep, %error, "upkeep waits for its next run"),
+            Err(error) => {
+                self.metrics.upkeep_failed(upkeep);
+                tracing::warn!(?upkeep, %error, "upkeep waits for its next run");
+            }
         }
     }
 
@@ -163,6 +174,12 @@ impl Maintenance {
 
     /// One run; answers how many rows it removed or changed.
     async fn run(&self, upkeep: Upkeep) -> Result<u64> {
+        let rows = self.rows_of(upkeep).await?;
+        self.metrics.upkept(upkeep, rows, self.clock.now());
+        Ok(rows)
+    }
+
+    async fn rows_of(&self, upkeep: Upkeep) -> Result<u64> {
         let (store, now) = (&self.store, self.clock.now());
         let until = Instant::now() + RUN_MAX;
         match upkeep {
@@ -188,12 +205,18 @@ impl Maintenance {
                 let window_cut = now.minus(self.window);
                 let mut rows = 0;
                 for endpoint in store.unsettled_endpoints(BATCH_MAX).await? {
-                    let settle = |limit| store.settle_endpoint(endpoint, window_cut, limit, now);
+                    let settle = async |limit| {
+                        let settled = store.settle_endpoint(endpoint, window_cut, limit, now).await?;
+                        self.metrics.settled(settled);
+                        Ok(settled.changed)
+                    };
                     rows += in_batches(Pace::Hurried, until, settle).await?;
                     self.dispatcher.endpoint_changed(endpoint).await;
                 }
                 let abandon = |limit| store.abandon_held(window_cut, limit);
-                Ok(rows + in_batches(Pace::Hurried, until, abandon).await?)
+                let late = in_batches(Pace::Hurried, until, abandon).await?;
+                self.metrics.abandoned(AbandonedReason::EndpointDisabled, late);
+                Ok(rows + late)
             }
         }
     }

@@ -44,6 +44,23 @@ pub(super) struct Sent {
     pub(super) withdrawn: Vec<LeasedDelivery>,
 }
 
+/// The dispatcher's lanes and places.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LaneUse {
+    /// Attempts begun and not yet recorded.
+    pub in_flight: usize,
+    /// How many there may be.
+    pub in_flight_max: usize,
+    /// Deliveries that wait in lanes.
+    pub waiting: usize,
+    /// Lanes with something in them and room for more.
+    pub open: usize,
+    /// Lanes that take nothing more just now.
+    pub full: usize,
+    /// Lanes whose endpoints did not keep up with their last attempt.
+    pub troubled: usize,
+}
+
 #[derive(Debug)]
 pub(super) struct Lanes {
     by_endpoint: HashMap<EndpointId, Lane>,
@@ -123,6 +140,22 @@ impl Lanes {
 
     fn fresh_width(&self) -> usize {
         INITIAL_WIDTH.min(self.width_max)
+    }
+
+    /// What they hold. Looks at every lane, so it is for whoever asks now and then.
+    pub(super) fn in_use(&self) -> LaneUse {
+        let mut lanes = LaneUse {
+            in_flight: self.in_flight,
+            in_flight_max: self.in_flight_max,
+            waiting: self.waiting,
+            ..LaneUse::default()
+        };
+        for lane in self.by_endpoint.values() {
+            lanes.open += usize::from(lane.in_hand() > 0 && lane.room() > 0);
+            lanes.full += usize::from(lane.room() == 0);
+            lanes.troubled += usize::from(lane.pace == Pace::FallsBehind);
+        }
+        lanes
     }
 
     /// What can be taken now in all: as many may wait as may be sent, so that memory has a bound.

@@ -6,6 +6,7 @@
 
 mod activity;
 mod lanes;
+mod limits;
 mod recorder;
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::FutureExt as _;
@@ -30,47 +31,18 @@ use crate::{
     delivery::{AttemptResult, LeasedDelivery},
     id::{EndpointId, IdSource},
     kill_point::{KillPoint, reached},
+    metrics::{Commit, Metrics},
     store::{LeaseOffer, News, Places, Result, Room, Store},
     transport::FailureCode,
 };
 
 use activity::Activity;
 pub use activity::Busy;
+pub use lanes::LaneUse;
 use lanes::{Lanes, Pace};
+pub use limits::Limits;
 use recorder::Note;
 pub use recorder::Recorder;
-
-/// How the dispatcher is bounded.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Attempts under way at once, over all endpoints.
-    pub in_flight: usize,
-    /// Attempts under way at once to one endpoint.
-    pub in_flight_per_endpoint: usize,
-    /// The longest that an attempt takes.
-    pub attempt_timeout: Duration,
-    /// The window of retries: a delivery held for longer is abandoned when its endpoint is enabled again.
-    pub window: Duration,
-    /// How often due work is looked for without having been told of it, while this process hears the others.
-    pub poll: Duration,
-}
-
-impl Limits {
-    /// How long leases last: a wait in the lane and an attempt, and then as long as an attempt, and some seconds, to
-    /// record it.
-    fn lease(&self) -> Duration {
-        self.attempt_timeout * 3 + RECORD_MARGIN
-    }
-
-    /// What must be left of a lease when an attempt begins. It also bounds how long a delivery waits in its lane, and so
-    /// how long a change of its endpoint in another process can go unheard.
-    fn lease_to_begin(&self) -> Duration {
-        self.attempt_timeout * 2 + RECORD_MARGIN
-    }
-}
-
-/// For clocks that differ, and for a database that is slow.
-const RECORD_MARGIN: Duration = Duration::from_secs(5);
 
 /// How often due work is looked for where other processes may make some and cannot be heard.
 pub(crate) const DEAF_POLL: Duration = Duration::from_secs(1);
@@ -102,6 +74,7 @@ struct Inner {
     /// Whether this process takes deliveries: not before it runs, nor while it drains.
     taking: AtomicBool,
     attempts_recorded: AtomicU64,
+    metrics: Arc<Metrics>,
     /// Where attempts run: not where outcomes are stored, whose turn must not wait behind theirs.
     runtime: Handle,
     sending: TaskTracker,
@@ -150,6 +123,7 @@ impl Dispatcher {
         attempter: Attempter,
         limits: Limits,
         news: mpsc::UnboundedSender<News>,
+        metrics: Arc<Metrics>,
     ) -> (Self, Recorder) {
         // Not bounded here: as many notes exist as deliveries are in hand, which the lanes bound.
         let (notes, received) = mpsc::unbounded_channel();
@@ -170,6 +144,7 @@ impl Dispatcher {
             cut_short: CancellationToken::new(),
             taking: AtomicBool::new(false),
             attempts_recorded: AtomicU64::new(0),
+            metrics,
             runtime: Handle::current(),
             sending: TaskTracker::new(),
         }));
@@ -236,9 +211,14 @@ impl Dispatcher {
             lanes.claiming();
             offer
         };
-        let claimed = self.0.store.claim(&offer.leases, *looked_up_to, now).await?;
+        let (metrics, begun_at) = (&self.0.metrics, Instant::now());
+        let claimed = self.0.store.claim(&offer.leases, *looked_up_to, now).await;
+        let claimed = claimed.inspect_err(|_| metrics.commit_failed(Commit::Claim))?;
         *looked_up_to = claimed.looked_up_to;
         let count = claimed.deliveries.len();
+        if count > 0 {
+            metrics.committed(Commit::Claim, count, begun_at.elapsed());
+        }
         self.take(claimed.deliveries, &offer);
         let more = self.lanes().left_due(&claimed.left_due) || claimed.unseen;
         Ok(Step { claimed: count, next_due_at: claimed.next_due_at, more })
@@ -367,8 +347,12 @@ impl Dispatcher {
             let now = self.0.clock.now();
             let window_cut = now.minus(self.0.limits.window);
             match self.0.store.settle_endpoint(id, window_cut, SETTLE_BATCH, now).await {
-                Ok(changed) if changed == SETTLE_BATCH => {}
-                Ok(_) => break,
+                Ok(settled) => {
+                    self.0.metrics.settled(settled);
+                    if settled.changed < SETTLE_BATCH {
+                        break;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, endpoint = %id, "its deliveries follow their endpoint with the next sweep");
                     break;
@@ -387,6 +371,18 @@ impl Dispatcher {
             dispatcher.0.activity.end(1);
         };
         self.0.sending.spawn_on(follow, &self.0.runtime);
+    }
+
+    /// What the lanes hold just now.
+    #[must_use]
+    pub fn lane_use(&self) -> LaneUse {
+        self.lanes().in_use()
+    }
+
+    /// Whether this process need not look for work that others make.
+    #[must_use]
+    pub fn is_hearing(&self) -> bool {
+        !self.0.deaf.load(Ordering::SeqCst)
     }
 
     /// How many attempts this process has recorded.

@@ -1,6 +1,10 @@
 //! Stores outcomes: all that gathered while one commit was under way go into the next.
 
-use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::mpsc;
 
@@ -8,6 +12,7 @@ use super::Dispatcher;
 use crate::{
     delivery::{AbandonedReason, AttemptResult, Verdict},
     id::{DeliveryId, LeaseToken},
+    metrics::Commit,
     store::Recorded,
 };
 
@@ -78,9 +83,12 @@ impl Recorder {
     }
 
     async fn release(&self, unsent: &[(DeliveryId, LeaseToken)]) {
+        let (store, metrics) = (&self.dispatcher.0.store, &self.dispatcher.0.metrics);
         loop {
-            match self.dispatcher.0.store.release(unsent).await {
-                Ok(()) => return,
+            let begun_at = Instant::now();
+            let released = store.release(unsent).await;
+            match released.inspect_err(|_| metrics.commit_failed(Commit::Release)) {
+                Ok(()) => return metrics.committed(Commit::Release, unsent.len(), begun_at.elapsed()),
                 Err(error) if error.passes() => tokio::time::sleep(RETRY_PAUSE).await,
                 Err(error) => {
                     tracing::error!(%error, "leases cannot be given back; they lapse");
@@ -95,8 +103,11 @@ impl Recorder {
         let inner = &self.dispatcher.0;
         let mut told = false;
         loop {
-            match inner.store.record(results, inner.clock.now()).await {
+            let begun_at = Instant::now();
+            let recorded = inner.store.record(results, inner.clock.now()).await;
+            match recorded.inspect_err(|_| inner.metrics.commit_failed(Commit::Record)) {
                 Ok(recorded) => {
+                    inner.metrics.committed(Commit::Record, results.len(), begun_at.elapsed());
                     self.recorded(results, &recorded);
                     return;
                 }
@@ -130,10 +141,12 @@ impl Recorder {
             let (delivery, attempt) = (result.delivery_id, result.attempt.number);
             match recorded {
                 Recorded::LeaseLost => {
+                    inner.metrics.leases_lost.inc();
                     tracing::warn!(%delivery, attempt, "an outcome came after its lease was lost");
                 }
                 Recorded::Written => {
                     inner.attempts_recorded.fetch_add(1, Ordering::SeqCst);
+                    inner.metrics.attempted(result);
                     match &result.attempt.failure_code {
                         None => tracing::debug!(%delivery, attempt, "delivered"),
                         Some(code) => {

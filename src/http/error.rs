@@ -10,7 +10,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{id::RequestId, ingest::IngestError, store::StoreError};
+use crate::{id::RequestId, ingest::IngestError, metrics::Refusal, store::StoreError};
 
 /// Messages by the field they are about: enough of them to mend a request, and no more than that, whatever somebody sends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -60,6 +60,8 @@ pub struct ApiError {
     message: String,
     field_errors: FieldErrors,
     retry_after: Option<Duration>,
+    /// Why it is to come back later.
+    refusal: Option<Refusal>,
     /// What went wrong inside; it is logged and never shown.
     cause: Option<String>,
 }
@@ -67,7 +69,14 @@ pub struct ApiError {
 impl ApiError {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { status, message, field_errors: FieldErrors::default(), retry_after: None, cause: None }
+        Self {
+            status,
+            message,
+            field_errors: FieldErrors::default(),
+            retry_after: None,
+            refusal: None,
+            cause: None,
+        }
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -110,7 +119,13 @@ impl ApiError {
     }
 
     pub(super) fn rate_limited(message: &str, wait: Duration) -> Self {
-        Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }
+        let refusal = Some(Refusal::OtherRate);
+        Self { retry_after: Some(wait), refusal, ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }
+    }
+
+    /// Says more precisely why it is to come back later.
+    pub(super) fn because(self, refusal: Refusal) -> Self {
+        Self { refusal: Some(refusal), ..self }
     }
 
     pub(super) fn internal(cause: impl Display) -> Self {
@@ -122,6 +137,7 @@ impl ApiError {
         let message = "The service cannot do this right now. Try again.";
         Self {
             retry_after: Some(Duration::from_secs(1)),
+            refusal: Some(Refusal::Other),
             cause: Some(cause.to_string()),
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
         }
@@ -168,7 +184,11 @@ impl ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        if error.passes() { Self::unavailable(error) } else { Self::internal(error) }
+        if error.passes() {
+            Self::unavailable(error).because(Refusal::Database)
+        } else {
+            Self::internal(error)
+        }
     }
 }
 
@@ -176,7 +196,7 @@ impl From<IngestError> for ApiError {
     fn from(error: IngestError) -> Self {
         match error {
             IngestError::Store(error) => error.into(),
-            IngestError::Overloaded => Self::unavailable(error),
+            IngestError::Overloaded => Self::unavailable(error).because(Refusal::AcceptQueue),
             IngestError::Conflict { .. } => Self::bad_field("idempotency_key", IDEMPOTENCY_CONFLICT),
         }
     }
@@ -197,6 +217,11 @@ impl ApiError {
     /// What is logged, where something went wrong inside.
     pub(super) fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
+    }
+
+    /// What is counted, where it is to come back later.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.refusal
     }
 
     /// The response as it is sent.

@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::{Api, error::ApiError, outermost::Outermost, routes::Routes};
-use crate::store::Store;
+use crate::{
+    metrics::{Listener, Refusal},
+    store::Store,
+};
 
 /// How long the database may take to answer.
 const PING_DEADLINE: Duration = Duration::from_secs(2);
@@ -18,18 +21,13 @@ const PING_DEADLINE: Duration = Duration::from_secs(2);
 /// How long its answer holds.
 const PING_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The health checks alone, as a process without an API serves them.
-pub fn router(api: Arc<Api>) -> Router {
-    finish(checks(), api)
-}
-
 pub(super) fn checks() -> Routes {
     Routes::new().get("/healthz", healthz).get("/readyz", readyz)
 }
 
 /// What every router has: unknown routes answered in the envelope, request ids, limits and headers.
-pub(super) fn finish(routes: Routes, api: Arc<Api>) -> Router {
-    let outermost = Arc::new(Outermost::of(&api));
+pub(super) fn finish(routes: Routes, api: Arc<Api>, listener: Listener) -> Router {
+    let outermost = Arc::new(Outermost::of(&api, listener));
     routes
         .into_router()
         .fallback(async |request: axum::extract::Request| {
@@ -48,7 +46,7 @@ async fn healthz() -> Json<Value> {
 
 async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Value>, ApiError> {
     if api.draining.is_cancelled() {
-        return Err(ApiError::unavailable("draining"));
+        return Err(ApiError::unavailable("draining").because(Refusal::Draining));
     }
     api.readiness.check(api.foundation.store.as_ref()).await?;
     Ok(Json(json!({ "status": "ok" })))
@@ -68,7 +66,7 @@ impl Readiness {
         }
         let answer = match tokio::time::timeout(PING_DEADLINE, store.ping()).await {
             Ok(answer) => answer.map_err(ApiError::from),
-            Err(_) => Err(ApiError::unavailable("the database does not answer")),
+            Err(_) => Err(ApiError::unavailable("the database does not answer").because(Refusal::Database)),
         };
         *last = Some((Instant::now(), answer.clone()));
         answer

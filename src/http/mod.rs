@@ -5,9 +5,10 @@ mod client_address;
 mod connection;
 mod error;
 mod fields;
-pub mod health;
+mod health;
 pub mod internal;
 mod json_depth;
+mod metrics;
 mod outermost;
 mod path;
 pub mod public;
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::Foundation, backfill::Backfills, config::Config, dispatcher::Dispatcher, ingest::Ingest,
-    test_clock::TestClock, transport::CallRules,
+    metrics::Metrics, test_clock::TestClock, transport::CallRules,
 };
 pub use connection::Deadlines;
 pub use error::ApiError;
@@ -43,6 +44,8 @@ pub struct Api {
     url_rules: Arc<CallRules>,
     rate_limiter: RateLimiter,
     readiness: health::Readiness,
+    metrics: Arc<Metrics>,
+    watch: metrics::Watch,
     draining: CancellationToken,
 }
 
@@ -62,6 +65,8 @@ pub struct Parts {
     pub test_clock: Option<TestClock>,
     /// Which addresses may be registered.
     pub url_rules: Arc<CallRules>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// While it is cancelled, the service says that it is not ready.
     pub draining: CancellationToken,
 }
@@ -70,8 +75,17 @@ impl Api {
     /// Handlers over these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { foundation, config, ingest, dispatcher, backfills, test_clock, url_rules, draining } =
-            parts;
+        let Parts {
+            foundation,
+            config,
+            ingest,
+            dispatcher,
+            backfills,
+            test_clock,
+            url_rules,
+            metrics,
+            draining,
+        } = parts;
         let rate_limiter = RateLimiter::new(
             config.limits.requests_per_second,
             config.limits.failed_authentications_per_minute,
@@ -86,6 +100,8 @@ impl Api {
             url_rules,
             rate_limiter,
             readiness: health::Readiness::default(),
+            metrics,
+            watch: metrics::Watch::default(),
             draining,
         }
     }

@@ -1,9 +1,12 @@
 //! Around every handler: its request id, its limits, the body of its errors, and the headers of every answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
-    extract::Request,
+    extract::{MatchedPath, Request},
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -13,6 +16,7 @@ use super::{Api, error::ApiError};
 use crate::{
     clock::Clock,
     id::{IdSource, RequestId},
+    metrics::{Listener, Refusal, Requests},
 };
 
 /// What every answer says to browsers: take it for what it is called, run nothing, frame nothing, keep nothing. An answer
@@ -34,10 +38,11 @@ pub(super) struct Outermost {
     pub(super) head_bytes_max: usize,
     pub(super) request_timeout: Option<Duration>,
     pub(super) strict_transport_security: Option<HeaderValue>,
+    pub(super) requests: Requests,
 }
 
 impl Outermost {
-    pub(super) fn of(api: &Api) -> Self {
+    pub(super) fn of(api: &Api, listener: Listener) -> Self {
         let max_age = api.config.server.hsts_max_age.as_secs();
         let strict = HeaderValue::try_from(format!("max-age={max_age}")).ok().filter(|_| max_age > 0);
         Self {
@@ -47,14 +52,17 @@ impl Outermost {
             // Moving the test clock takes as long as what falls due.
             request_timeout: api.test_clock.is_none().then_some(api.config.limits.request_timeout),
             strict_transport_security: strict,
+            requests: api.metrics.listener(listener).requests.clone(),
         }
     }
 
     /// Answers a request, whatever happens to its handler.
     pub(super) async fn handle(&self, mut request: Request, next: Next) -> Response {
+        let begun_at = Instant::now();
         let request_id: RequestId = self.ids.next(self.clock.now());
         request.extensions_mut().insert(request_id);
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let route = request.extensions().get::<MatchedPath>().cloned();
         let wants_problem =
             request.headers().get_all(header::ACCEPT).iter().any(|accept| {
                 accept.to_str().is_ok_and(|accept| accept.contains("application/problem+json"))
@@ -70,6 +78,9 @@ impl Outermost {
             response.extensions_mut().insert(error);
         }
         if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+            if let Some(refusal) = error.refusal() {
+                self.requests.refused(refusal);
+            }
             if let Some(cause) = error.cause() {
                 let status = response.status().as_u16();
                 tracing::error!(%request_id, %method, path, cause, status, "request failed");
@@ -84,6 +95,8 @@ impl Outermost {
             response = rendered;
         }
         self.add_headers(&mut response, request_id);
+        let route = route.as_ref().map(MatchedPath::as_str);
+        self.requests.answered(&method, route, response.status(), begun_at.elapsed());
         response
     }
 
@@ -97,7 +110,9 @@ impl Outermost {
         };
         match handled {
             Ok(handled) => handled.unwrap_or_else(|panic| ApiError::internal(panic).into_response()),
-            Err(_) => ApiError::unavailable("the request took too long").into_response(),
+            Err(_) => {
+                ApiError::unavailable("the request took too long").because(Refusal::Timeout).into_response()
+            }
         }
     }
 
@@ -141,16 +156,18 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::entropy::Entropy;
+    use crate::{clock::UnixMs, entropy::Entropy, metrics::Metrics};
 
     /// Asks a router with one handler that panics, one that never ends, and one that is fine.
     async fn ask(path: &str) -> (StatusCode, String) {
+        let metrics = Metrics::new([&[], &[]], &[], UnixMs(0));
         let outermost = Arc::new(Outermost {
             ids: Arc::new(IdSource::new(Entropy::os())),
             clock: Clock::system(),
             head_bytes_max: 32 * 1024,
             request_timeout: Some(Duration::from_millis(50)),
             strict_transport_security: None,
+            requests: metrics.listener(Listener::Public).requests.clone(),
         });
         let boom = || async {
             assert!(std::hint::black_box(false), "a secret of the inside");

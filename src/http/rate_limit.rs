@@ -14,6 +14,7 @@ use std::{
 use governor::{DefaultKeyedRateLimiter, Quota, clock::Clock as _, clock::DefaultClock};
 
 use super::error::ApiError;
+use crate::metrics::Refusal;
 
 /// The keyed hash of a key, known before it is looked up.
 type KeyHash = [u8; 32];
@@ -60,6 +61,7 @@ impl RateLimiter {
         let too_early = |until: governor::NotUntil<_>| until.wait_time_from(DefaultClock::default().now());
         self.keys.check_key(key).map_err(|until| {
             ApiError::rate_limited("Too many requests with this key; wait and try again.", too_early(until))
+                .because(Refusal::KeyRate)
         })
     }
 
@@ -78,7 +80,7 @@ impl RateLimiter {
             return Ok(());
         }
         let message = "Too many failed authentications from this address; wait and try again.";
-        Err(ApiError::rate_limited(message, left))
+        Err(ApiError::rate_limited(message, left).because(Refusal::FailedAuthentications))
     }
 
     /// A key opened something.

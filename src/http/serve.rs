@@ -20,6 +20,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use ipnet::IpNet;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt as _, service_fn};
 
 use super::connection::{Activity, Deadlines, Guarded};
+use crate::metrics::Connections;
 
 /// How often an HTTP/2 client is asked whether it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -62,6 +64,8 @@ pub struct Serving {
     pub grace: Duration,
     /// How long a client may be silent, and not read.
     pub deadlines: Deadlines,
+    /// Where connections are counted.
+    pub connections: Connections,
 }
 
 impl Default for Serving {
@@ -74,6 +78,7 @@ impl Default for Serving {
             tls: None,
             grace: Duration::ZERO,
             deadlines: Deadlines::default(),
+            connections: Connections::default(),
         }
     }
 }
@@ -113,6 +118,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         };
         let Some(place) = places.take(address.ip(), &serving) else {
             refused += 1;
+            serving.connections.refused.inc();
             if warned_at.is_none_or(|at: Instant| at.elapsed() >= WARN_INTERVAL) {
                 tracing::warn!(%address, refused, "there are as many connections as there may be");
                 (warned_at, refused) = (Some(Instant::now()), 0);
@@ -218,10 +224,11 @@ impl Places {
             return None;
         }
         taken.total += 1;
+        serving.connections.open.inc();
         if let Some(network) = network {
             taken.of_networks.insert(network, of_network + 1);
         }
-        Some(Place { places: self.clone(), network })
+        Some(Place { places: self.clone(), network, open: serving.connections.open.clone() })
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -233,10 +240,13 @@ impl Places {
 struct Place {
     places: Places,
     network: Option<IpAddr>,
+    /// Of how many.
+    open: Gauge,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.open.dec();
         let mut taken = self.places.taken();
         taken.total -= 1;
         let Some(network) = self.network else { return };

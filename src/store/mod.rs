@@ -8,6 +8,7 @@
 
 mod backfills;
 mod error;
+mod pool;
 mod postgres;
 mod rows;
 mod sql;
@@ -22,8 +23,8 @@ pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 pub use types::{
     Accepted, ApiKey, AuditFilter, Claimed, DeliveryFilter, EndpointChange, EventFilter, IdempotencyConflict,
-    KeyOwner, LeaseOffer, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page, Paged, Places,
-    Position, Recorded, Resealed, Room,
+    KeyOwner, LeaseOffer, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page, Paged, Places, PoolUse,
+    Position, QueueDepth, Recorded, Resealed, Room, Settled,
 };
 
 use crate::{
@@ -47,6 +48,9 @@ pub trait Store: BackfillStore + Send + Sync + 'static {
 
     /// Answers when the database can be read by this process.
     async fn ping(&self) -> Result<()>;
+
+    /// Connections to the database, always in the same order.
+    fn pools(&self) -> Vec<PoolUse>;
 
     /// Ends every use of the database; later calls fail.
     async fn close(&self);
@@ -193,14 +197,14 @@ pub trait Store: BackfillStore + Send + Sync + 'static {
     /// Brings at most `limit` deliveries in line with their endpoint's state: disabled, the pending become
     /// held; enabled, the held become due at once if their window began after `window_cut`, else abandoned
     /// (`endpoint_disabled`); deleted, all open ones are abandoned (`endpoint_deleted`).
-    /// Answers how many it changed: fewer than `limit` means that all are in line.
+    /// Answers how many it changed and abandoned: fewer than `limit` means that all are in line.
     async fn settle_endpoint(
         &self,
         id: EndpointId,
         window_cut: UnixMs,
         limit: u32,
         now: UnixMs,
-    ) -> Result<u32>;
+    ) -> Result<Settled>;
 
     /// At most `limit` endpoints that have deliveries out of line with their state.
     async fn unsettled_endpoints(&self, limit: u32) -> Result<Vec<EndpointId>>;
@@ -265,6 +269,9 @@ pub trait Store: BackfillStore + Send + Sync + 'static {
     /// Records attempts and what follows from them. Where the lease was lost meanwhile, nothing is written. An attempt
     /// that was recorded before counts as written. A 410 disables the endpoint. Answers in the order given.
     async fn record(&self, results: &[AttemptResult], now: UnixMs) -> Result<Vec<Recorded>>;
+
+    /// How much is open. Costs the same however much there is.
+    async fn queue_depth(&self, now: UnixMs) -> Result<QueueDepth>;
 
     /// Gives leases back, so that the deliveries are due again at once.
     async fn release(&self, leases: &[(DeliveryId, LeaseToken)]) -> Result<()>;

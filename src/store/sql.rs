@@ -364,6 +364,40 @@ pub(super) const LANES: &str = concat!(
      FROM lane WHERE lane.endpoint_id IS NOT NULL"
 );
 
+/// How far open deliveries are counted.
+macro_rules! counted_max {
+    () => {
+        10_000
+    };
+}
+pub(super) const COUNTED_MAX: u64 = counted_max!();
+macro_rules! counted {
+    ($that:literal) => {
+        concat!(
+            "(SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE ",
+            $that,
+            " LIMIT ",
+            counted_max!(),
+            ") AS counted)"
+        )
+    };
+}
+
+/// How many deliveries wait, how many are leased, how many of the waiting are due, how many are held, and since when the
+/// oldest is due.
+pub(super) const QUEUE_DEPTH: &str = concat!(
+    "SELECT ",
+    counted!("status = 'pending' AND lease_token IS NULL AND claimable_at >= 0"),
+    ", ",
+    counted!("status = 'pending' AND lease_token IS NOT NULL AND claimable_at >= 0"),
+    ", ",
+    counted!("status = 'pending' AND lease_token IS NULL AND claimable_at >= 0 AND claimable_at <= $1"),
+    ", ",
+    counted!("status = 'held' AND window_started_at >= 0"),
+    ", (SELECT claimable_at FROM deliveries WHERE status = 'pending' AND lease_token IS NULL \
+       AND claimable_at >= 0 AND claimable_at <= $1 ORDER BY claimable_at LIMIT 1)"
+);
+
 pub(super) const TAKE_UPKEEP_TURN: &str = "INSERT INTO upkeep_turns (name, free_at) VALUES ($1, $2) \
      ON CONFLICT (name) DO UPDATE SET free_at = excluded.free_at WHERE upkeep_turns.free_at <= $3";
 pub(super) const END_UPKEEP_TURN: &str = "UPDATE upkeep_turns SET free_at = $2 WHERE name = $1";

@@ -2,10 +2,11 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
+use super::sql;
 use crate::{
     audit::{Action, ActorKind},
     clock::UnixMs,
-    delivery::{DeliveryStatus, LeasedDelivery},
+    delivery::{AbandonedReason, DeliveryStatus, LeasedDelivery},
     endpoint::{EnabledEvents, EndpointStatus},
     event::{Event, EventType},
     id::{EndpointId, EventId, KeyId, LeaseToken, SecretId},
@@ -311,6 +312,15 @@ pub enum Recorded {
     LeaseLost,
 }
 
+/// What came of having deliveries follow their endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// How many were changed.
+    pub changed: u32,
+    /// How many of these were abandoned, and why.
+    pub abandoned: Option<(AbandonedReason, u32)>,
+}
+
 /// What a process tells the others on its database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum News {
@@ -320,4 +330,38 @@ pub enum News {
     Backfill,
     /// An endpoint has changed, so what was leased for it before is out of date.
     EndpointChanged(EndpointId),
+}
+
+/// Open deliveries in the database, each number as far as [`QueueDepth::COUNTED_MAX`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// Pending, be they due, leased, or due later.
+    pub pending: u64,
+    /// Of these, due and leased to nobody.
+    pub due: u64,
+    /// Held, because their endpoint is disabled.
+    pub held: u64,
+    /// Since when the oldest of the due ones is due.
+    pub oldest_due_at: Option<UnixMs>,
+}
+
+impl QueueDepth {
+    /// How far is counted: a number that large means that many or more. What is looked at for it takes milliseconds,
+    /// however large the backlog.
+    pub const COUNTED_MAX: u64 = sql::COUNTED_MAX;
+}
+
+/// Connections to the database, of one kind.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolUse {
+    /// What they are for.
+    pub pool: &'static str,
+    /// How many there may be.
+    pub limit: usize,
+    /// How many there are.
+    pub open: usize,
+    /// How many of these nobody uses.
+    pub idle: usize,
+    /// How many operations wait for one.
+    pub waiting: usize,
 }

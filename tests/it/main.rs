@@ -4,6 +4,7 @@
 mod cli;
 mod docs;
 mod fuzz;
+mod monitoring;
 mod packaging;
 mod postgres;
 mod sqlite;

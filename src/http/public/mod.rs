@@ -11,11 +11,17 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::{Api, Route, health, routes::Routes};
+use crate::metrics::Listener;
 pub use events::parse_event_list;
 
 /// The public listener.
 pub fn router(api: Arc<Api>) -> Router {
-    health::finish(all(), api)
+    health::finish(all(), api, Listener::Public)
+}
+
+/// The public listener of a process without an API.
+pub fn worker_router(api: Arc<Api>) -> Router {
+    health::finish(health::checks(), api, Listener::Public)
 }
 
 /// All routes of the public listener.

@@ -9,12 +9,13 @@ use crate::{
     audit::{Action, Author, Changes},
     backfill::{BackfillReason, BackfillStatus},
     clock::UnixMs,
+    delivery::AbandonedReason,
     endpoint::{DisabledReason, Endpoint, EndpointStatus, LIVING_SECRETS_MAX},
     id::EndpointId,
     kill_point::KillPoint,
     merchant::Tenant,
     store::{
-        EndpointChange, NewEndpoint, NewSecret, Result,
+        EndpointChange, NewEndpoint, NewSecret, Result, Settled,
         rows::{EndpointRow, write_enabled_events},
         sql,
     },
@@ -147,18 +148,19 @@ impl Engine {
         window_cut: UnixMs,
         limit: u32,
         now: UnixMs,
-    ) -> Result<u32> {
+    ) -> Result<Settled> {
         let id = id.to_string();
         let mut write = self.write().await?;
         let state = batches::endpoint_state(&mut write, &id).await?;
-        let Some((status, deleted_at)) = state else { return Ok(0) };
+        let Some((status, deleted_at)) = state else { return Ok(Settled::default()) };
         let most = i64::from(limit);
-        let changed = match (status.as_str(), deleted_at) {
+        let settled = match (status.as_str(), deleted_at) {
             (_, Some(_)) => {
                 let held = query!(sql::ABANDON_HELD_DELETED, &id, most).execute(&mut *write).await?;
                 let left = i64::from(limit - affected(&held));
                 let pending = query!(sql::ABANDON_PENDING_DELETED, &id, left).execute(&mut *write).await?;
-                affected(&held) + affected(&pending)
+                let changed = affected(&held) + affected(&pending);
+                Settled { changed, abandoned: Some((AbandonedReason::EndpointDeleted, changed)) }
             }
             ("enabled", None) => {
                 let late = query!(sql::ABANDON_HELD_OF_ENDPOINT, &id, most, window_cut.0);
@@ -166,13 +168,17 @@ impl Engine {
                 let left = i64::from(limit - late);
                 let free =
                     query!(sql::FREE_HELD, &id, left, now.0, window_cut.0).execute(&mut *write).await?;
-                late + affected(&free)
+                let abandoned = Some((AbandonedReason::EndpointDisabled, late));
+                Settled { changed: late + affected(&free), abandoned }
             }
-            _ => affected(&query!(sql::HOLD_PENDING, &id, most).execute(&mut *write).await?),
+            _ => {
+                let held = query!(sql::HOLD_PENDING, &id, most).execute(&mut *write).await?;
+                Settled { changed: affected(&held), abandoned: None }
+            }
         };
         write.commit().await?;
         reached(KillPoint::SettleAfterCommit);
-        Ok(changed)
+        Ok(settled)
     }
 }
 

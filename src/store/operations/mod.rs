@@ -8,6 +8,7 @@ mod accept;
 mod audit;
 mod backfills;
 mod deliveries;
+mod depth;
 mod encryption;
 mod endpoints;
 mod keys;
@@ -35,7 +36,7 @@ use crate::{
     store::{
         Accepted, ApiKey, AuditFilter, Claimed, DeliveryFilter, EndpointChange, EventFilter,
         IdempotencyConflict, LeaseOffer, Listen, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page,
-        Paged, Recorded, Resealed, Result, Store, StoreError,
+        Paged, PoolUse, QueueDepth, Recorded, Resealed, Result, Settled, Store, StoreError,
         rows::{AttemptRow, Bounds, DeliveryRow, EndpointRow, EventRow, read},
         sql,
     },
@@ -143,6 +144,10 @@ impl Store for Engine {
             Ok(())
         })
         .await
+    }
+
+    fn pools(&self) -> Vec<PoolUse> {
+        Engine::pools(self)
     }
 
     async fn close(&self) {
@@ -334,7 +339,7 @@ impl Store for Engine {
         window_cut: UnixMs,
         limit: u32,
         now: UnixMs,
-    ) -> Result<u32> {
+    ) -> Result<Settled> {
         self.run(|| self.settle(id, window_cut, limit, now)).await
     }
 
@@ -408,6 +413,10 @@ impl Store for Engine {
 
     async fn record(&self, results: &[AttemptResult], now: UnixMs) -> Result<Vec<Recorded>> {
         self.run(|| self.record_attempts(results, now)).await
+    }
+
+    async fn queue_depth(&self, now: UnixMs) -> Result<QueueDepth> {
+        self.run(|| self.open_deliveries(now)).await
     }
 
     async fn release(&self, leases: &[(DeliveryId, LeaseToken)]) -> Result<()> {

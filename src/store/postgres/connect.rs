@@ -12,7 +12,7 @@ use super::{Begin, PostgresStore};
 use crate::{
     clock::UnixMs,
     id::IdSource,
-    store::{Result, StoreError},
+    store::{Result, StoreError, pool::Waiting},
 };
 
 /// How long an operation waits for a connection before the database counts as unavailable.
@@ -92,8 +92,19 @@ impl PostgresStore {
             .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
             .connect_lazy_with(connect.clone());
         let process = ids.next(UnixMs(0));
-        let long_reads = Arc::new(Semaphore::new((max_connections as usize / LONG_READS_SHARE).max(1)));
-        Ok(Self { pool, connect, ids, process, begin, deadline, long_reads })
+        let long_reads_max = (max_connections as usize / LONG_READS_SHARE).max(1);
+        Ok(Self {
+            pool,
+            waiting: Waiting::default(),
+            connect,
+            ids,
+            process,
+            begin,
+            deadline,
+            long_reads: Arc::new(Semaphore::new(long_reads_max)),
+            long_reads_max,
+            waiting_long: Waiting::default(),
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use std::{io, sync::Arc, time::Duration};
 use sqlx::{PgPool, Postgres, postgres::PgConnectOptions};
 use tokio::sync::Semaphore;
 
-use super::{Listen, News, Result, StoreError};
+use super::{Listen, News, PoolUse, Result, StoreError, pool::Waiting};
 use crate::id::{IdSource, ProcessId};
 
 pub use connect::PostgresOptions;
@@ -34,6 +34,7 @@ const TRIES: usize = 10;
 #[derive(Debug)]
 pub struct PostgresStore {
     pool: PgPool,
+    waiting: Waiting,
     /// How the connection that listens is made.
     connect: PgConnectOptions,
     ids: Arc<IdSource>,
@@ -44,6 +45,9 @@ pub struct PostgresStore {
     /// Places for reads that may take long: few of the connections, so that accepting, claiming and looking up keys never
     /// wait behind them.
     long_reads: Arc<Semaphore>,
+    /// How many places there are, and who waits for one.
+    long_reads_max: usize,
+    waiting_long: Waiting,
 }
 
 /// What begins a transaction.
@@ -88,7 +92,9 @@ impl PostgresStore {
 
     /// A connection for a read that may have to look at all that a tenant has: the server ends it where it takes too long.
     async fn read_long(&self) -> Result<Session> {
+        let waiting = self.waiting_long.begin();
         let place = Arc::clone(&self.long_reads).acquire_owned().await;
+        drop(waiting);
         let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
         Ok(self.read().await?.in_place(place))
     }
@@ -110,7 +116,20 @@ impl PostgresStore {
     }
 
     async fn session(&self) -> Result<Session> {
+        let _waiting = self.waiting.begin();
         Ok(Session::new(self.pool.acquire().await?, self.deadline))
+    }
+
+    /// Long reads have places in the one pool.
+    fn pools(&self) -> Vec<PoolUse> {
+        let (pool, places) = (&self.pool, self.long_reads_max);
+        let limit = pool.options().get_max_connections() as usize;
+        let (open, idle, waiting) = (pool.size() as usize, pool.num_idle(), self.waiting.count());
+        let (free, waiting_long) = (self.long_reads.available_permits(), self.waiting_long.count());
+        vec![
+            PoolUse { pool: "all", limit, open, idle, waiting },
+            PoolUse { pool: "long_read", limit: places, open: places, idle: free, waiting: waiting_long },
+        ]
     }
 
     async fn close(&self) {

@@ -87,6 +87,7 @@ impl SqliteStore {
             writer: Writer::new(writer),
             readers,
             long_readers,
+            waiting: Default::default(),
             ids,
             path,
             worker_lock: Mutex::new(None),

@@ -19,7 +19,7 @@ use std::{
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 use tokio::sync::Mutex;
 
-use super::{Listen, News, Result};
+use super::{Listen, News, PoolUse, Result, pool::Waiting};
 use crate::id::IdSource;
 use writer::{Write, Writer};
 
@@ -49,6 +49,8 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// For what may take long, so that looking up keys and endpoints never waits behind it.
     long_readers: SqlitePool,
+    /// Who waits for either.
+    waiting: [Waiting; 2],
     ids: Arc<IdSource>,
     path: PathBuf,
     worker_lock: Mutex<Option<File>>,
@@ -64,12 +66,15 @@ impl SqliteStore {
 
     /// A connection that only reads.
     async fn read(&self) -> Result<PoolConnection<Sqlite>> {
+        let _waiting = self.waiting[0].begin();
         Ok(self.readers.acquire().await?)
     }
 
     /// A connection for a read that may have to look at all that a tenant has. It is ended where it takes too long.
     async fn read_long(&self) -> Result<PoolConnection<Sqlite>> {
+        let waiting = self.waiting[1].begin();
         let mut connection = self.long_readers.acquire().await?;
+        drop(waiting);
         end_reads_at(&mut connection, Instant::now() + LONG_READ_MAX).await?;
         Ok(connection)
     }
@@ -82,6 +87,22 @@ impl SqliteStore {
     /// Begins a write of one statement.
     async fn write_once(&self) -> Result<Write> {
         self.write().await
+    }
+
+    fn pools(&self) -> Vec<PoolUse> {
+        let read = |name, pool: &SqlitePool, waiting: &Waiting| PoolUse {
+            pool: name,
+            limit: pool.options().get_max_connections() as usize,
+            open: pool.size() as usize,
+            idle: pool.num_idle(),
+            waiting: waiting.count(),
+        };
+        let [reading, reading_long] = &self.waiting;
+        vec![
+            self.writer.in_use(),
+            read("read", &self.readers, reading),
+            read("long_read", &self.long_readers, reading_long),
+        ]
     }
 
     async fn close(&self) {

@@ -13,22 +13,27 @@ use std::{
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::store::Result;
+use crate::store::{PoolUse, Result, pool::Waiting};
 
 /// How long an operation waits for its turn before the database counts as unavailable.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
-#[derive(Clone, Debug)]
-pub(super) struct Writer(Arc<Mutex<Option<SqliteConnection>>>);
+#[derive(Debug)]
+pub(super) struct Writer {
+    connection: Arc<Mutex<Option<SqliteConnection>>>,
+    waiting: Waiting,
+}
 
 impl Writer {
     pub(super) fn new(connection: SqliteConnection) -> Self {
-        Self(Arc::new(Mutex::new(Some(connection))))
+        Self { connection: Arc::new(Mutex::new(Some(connection))), waiting: Waiting::default() }
     }
 
     /// Takes the write lock at once, so that nothing fails half-way because another process was first.
     pub(super) async fn begin(&self) -> Result<Write> {
-        let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&self.0).lock_owned()).await;
+        let waiting = self.waiting.begin();
+        let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&self.connection).lock_owned()).await;
+        drop(waiting);
         let connection = turn.map_err(|_| sqlx::Error::PoolTimedOut)?;
         if connection.is_none() {
             return Err(sqlx::Error::PoolClosed.into());
@@ -38,8 +43,13 @@ impl Writer {
         Ok(write)
     }
 
+    pub(super) fn in_use(&self) -> PoolUse {
+        let (idle, waiting) = (usize::from(self.connection.try_lock().is_ok()), self.waiting.count());
+        PoolUse { pool: "write", limit: 1, open: 1, idle, waiting }
+    }
+
     pub(super) async fn close(&self) {
-        if let Some(connection) = self.0.lock().await.take()
+        if let Some(connection) = self.connection.lock().await.take()
             && let Err(error) = connection.close().await
         {
             tracing::debug!(%error, "the writer was not closed in order");

@@ -10,6 +10,7 @@ use crate::support::{
     charge,
     engine::Database,
     id,
+    metrics::Scrape,
     process::Process,
     receiver::{Act, Receiver},
 };
@@ -138,6 +139,7 @@ async fn a_result_that_comes_after_its_lease_was_lost_is_reported_and_not_writte
     assert_eq!(delivered["status"], "succeeded");
     frozen.signal("CONT");
     frozen.until_logged("an outcome came after its lease was lost").await;
+    assert_eq!(Scrape::of(frozen.internal).await.count("k_webhooks_leases_lost_total", &[]), 1);
     assert_eq!(other.delivery_of(&event).await, delivered);
 }
 

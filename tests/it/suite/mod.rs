@@ -11,6 +11,7 @@ mod hostile;
 mod ingest;
 mod keys;
 mod limits;
+mod metrics;
 mod secrets;
 mod store;
 mod tenancy;

@@ -203,9 +203,9 @@ async fn settling_follows_the_endpoint_in_bounded_steps() {
     assert!(fixture.claim(NOW, 100, 100).await.is_empty(), "a disabled endpoint is not claimed");
     assert_eq!(fixture.store.unsettled_endpoints(10).await.unwrap(), [endpoint]);
     let cut = NOW.minus(DAY);
-    assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 3, NOW).await.unwrap(), 3);
-    assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 3, NOW).await.unwrap(), 2);
-    assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 3, NOW).await.unwrap(), 0);
+    assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 3, NOW).await.unwrap().changed, 3);
+    assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 3, NOW).await.unwrap().changed, 2);
+    assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 3, NOW).await.unwrap().changed, 0);
     assert!(fixture.statuses(endpoint).await.iter().all(|(status, _)| *status == DeliveryStatus::Held));
     let enabled = change(EndpointStatus::Enabled);
     fixture
@@ -214,10 +214,10 @@ async fn settling_follows_the_endpoint_in_bounded_steps() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 100, NOW).await.unwrap(), 5);
+    assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 100, NOW).await.unwrap().changed, 5);
     assert_eq!(fixture.claim(NOW, 100, 100).await.len(), 5);
     assert!(fixture.store.delete_endpoint(&tenant(), endpoint, &Author::service(), NOW).await.unwrap());
-    assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 100, NOW).await.unwrap(), 5);
+    assert_eq!(fixture.store.settle_endpoint(endpoint, cut, 100, NOW).await.unwrap().changed, 5);
     let expected = (DeliveryStatus::Abandoned, Some(AbandonedReason::EndpointDeleted));
     assert!(fixture.statuses(endpoint).await.iter().all(|found| *found == expected));
     assert!(fixture.store.unsettled_endpoints(10).await.unwrap().is_empty());

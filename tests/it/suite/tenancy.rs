@@ -80,12 +80,15 @@ use Place::{Body, Path};
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Audience {
+    /// Anyone, on both listeners.
     Anyone,
+    /// Whoever reaches the internal listener.
+    Operators,
     Merchants,
     Services,
 }
 
-use Audience::{Anyone, Merchants, Services};
+use Audience::{Anyone, Merchants, Operators, Services};
 
 /// A route in the matrix: who may call it, what it names and where, and a body that it accepts.
 struct Entry {
@@ -110,6 +113,7 @@ fn entry_of(route: &Route) -> Entry {
     let none = &[];
     match (route.method.as_str(), route.path) {
         ("GET", "/healthz" | "/readyz") => entry(Anyone, none, nothing),
+        ("GET", "/metrics") => entry(Operators, none, nothing),
         ("GET", "/v1/webhook_endpoints") => list(Merchants, Endpoint, none),
         ("POST", "/v1/webhook_endpoints") => {
             entry(Merchants, none, |_| json!({ "url": "https://example.com" }))
@@ -257,7 +261,7 @@ async fn a_key_of_the_wrong_kind_opens_no_route_and_learns_nothing() {
     let before = world.dump().await;
     for (route, entry) in &matrix() {
         let (address, wrong) = match entry.audience {
-            Anyone => continue,
+            Anyone | Operators => continue,
             Merchants => (world.app.public_addr, &world.wrong_public),
             Services => (world.app.internal_addr, &world.wrong_internal),
         };

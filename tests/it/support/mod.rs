@@ -1,6 +1,7 @@
 //! What the tests share: the service, callers, and a receiver that does as it is told.
 
 pub(crate) mod engine;
+pub(crate) mod metrics;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod printed;

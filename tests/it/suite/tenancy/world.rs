@@ -12,7 +12,8 @@ use k_webhooks::{
 use serde_json::{Value, json};
 
 use super::{
-    super::TestApp, Anyone, Audience, BOOTSTRAP_KEY, Ids, Key, Merchants, Services, Thing, event_of,
+    super::TestApp, Anyone, Audience, BOOTSTRAP_KEY, Ids, Key, Merchants, Operators, Services, Thing,
+    event_of,
 };
 use crate::support::{
     Caller, id,
@@ -123,6 +124,7 @@ impl World {
     pub(super) fn callers(&self, audience: Audience, tenant: &Tenant) -> Vec<Caller> {
         match audience {
             Anyone => vec![Caller::new(self.app.public_addr, ""), Caller::new(self.app.internal_addr, "")],
+            Operators => vec![Caller::new(self.app.internal_addr, "")],
             Merchants => vec![tenant.secret.clone()],
             Services => {
                 vec![self.app.internal.clone(), Caller::new(self.app.internal_addr, BOOTSTRAP_KEY)]
