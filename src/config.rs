@@ -140,6 +140,7 @@ pub struct Limits {
     pub head_bytes_max: usize,
     #[serde(deserialize_with = "duration")]
     pub request_timeout: Duration,
+    pub streams_per_merchant: usize,
     pub connections_max: usize,
     pub connections_per_address_max: usize,
 }

@@ -77,6 +77,7 @@ impl<K: Kind> Id<K> {
     /// When it was made. Of many ids made within a millisecond, the last may say the next one.
     #[must_use]
     pub fn made_at(self) -> UnixMs {
+        // 48 bits are left.
         UnixMs(i64::try_from(self.value >> 80).unwrap_or(i64::MAX))
     }
 }
@@ -271,6 +272,7 @@ mod tests {
         let earlier: EventId = ids.next(UnixMs(now.0 - 1));
         let lowest = EventId::lowest_at(now);
         assert!(earlier < lowest && lowest < ids.next(now));
+        assert_eq!((earlier.made_at(), lowest.made_at()), (UnixMs(now.0 - 1), now));
         assert!(EventId::lowest_at(UnixMs(-1)) <= EventId::lowest_at(UnixMs(0)));
         assert!(EventId::lowest_at(UnixMs(1 << 48)) > lowest, "saturates");
     }

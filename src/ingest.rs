@@ -204,6 +204,7 @@ impl Batcher {
             self.dispatcher.take(leased, offer);
         }
         self.dispatcher.left_due(&left_due);
+        self.dispatcher.feed().accepted(groups.iter().flatten().map(|event| &event.tenant));
         Ok(outcomes)
     }
 }

@@ -27,6 +27,7 @@ pub mod store;
 pub mod attempt;
 pub mod backfill;
 pub mod dispatcher;
+pub mod feed;
 pub mod ingest;
 pub mod replicas;
 pub mod transport;

@@ -53,7 +53,10 @@ pub async fn listen(store: Arc<dyn Store>, dispatcher: Dispatcher, backfills: Ba
                 told = false;
                 loop {
                     match listener.next().await {
-                        Ok(News::Due) => dispatcher.wake(),
+                        Ok(News::Due) => {
+                            dispatcher.feed().others_may_have_accepted();
+                            dispatcher.wake();
+                        }
                         Ok(News::Backfill) => backfills.wake(),
                         Ok(News::EndpointChanged(id)) => dispatcher.withdraw(id),
                         Err(error) => break error,

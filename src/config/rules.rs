@@ -103,6 +103,7 @@ fn limits(config: &Config) -> Vec<Rule> {
         ),
         (config.limits.head_bytes_max < HEAD_BYTES_MIN, "limits.head_bytes_max: must be at least 8KiB"),
         (config.limits.request_timeout.is_zero(), "limits.request_timeout: must be longer than zero"),
+        (config.limits.streams_per_merchant == 0, "limits.streams_per_merchant: must be at least 1"),
         (config.limits.connections_max == 0, "limits.connections_max: must be at least 1"),
         (
             config.limits.connections_per_address_max == 0,

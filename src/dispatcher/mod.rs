@@ -29,6 +29,7 @@ use crate::{
     attempt::Attempter,
     clock::{Clock, UnixMs},
     delivery::{AttemptResult, LeasedDelivery},
+    feed::Feed,
     id::{EndpointId, IdSource},
     kill_point::{KillPoint, reached},
     metrics::{Commit, Metrics},
@@ -67,6 +68,7 @@ struct Inner {
     notes: mpsc::UnboundedSender<Note>,
     /// What the other processes are to be told.
     news: mpsc::UnboundedSender<News>,
+    feed: Feed,
     /// Whether other processes may make work and this one does not hear of it.
     deaf: AtomicBool,
     /// Ends attempts under way when the grace has passed.
@@ -140,6 +142,7 @@ impl Dispatcher {
             activity: Activity::default(),
             notes,
             news,
+            feed: Feed::default(),
             deaf: AtomicBool::new(false),
             cut_short: CancellationToken::new(),
             taking: AtomicBool::new(false),
@@ -311,6 +314,12 @@ impl Dispatcher {
     fn tell(&self, news: News) {
         // Whoever passes it on outlives the dispatcher, but for the last moments of the process.
         let _ = self.0.news.send(news);
+    }
+
+    /// What tells the streams that are open in this process.
+    #[must_use]
+    pub fn feed(&self) -> &Feed {
+        &self.0.feed
     }
 
     /// Whether this process hears the others from now on. What was leased while it did not may be out of date.

@@ -109,6 +109,7 @@ impl Recorder {
                 Ok(recorded) => {
                     inner.metrics.committed(Commit::Record, results.len(), begun_at.elapsed());
                     self.recorded(results, &recorded);
+                    inner.feed.recorded(results.iter());
                     return;
                 }
                 Err(error) if error.passes() => {

@@ -14,7 +14,10 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::{
+    Response,
+    rt::{Read, ReadBufCursor, Write},
+};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 /// How long a client may take to finish a TLS handshake.
@@ -55,7 +58,7 @@ struct Doing {
     requests: usize,
     idle_since: Instant,
     responses: u64,
-    /// Since when each response is on its way; the first is the oldest.
+    /// Since when each response is on its way, or of one that is streamed, its last part.
     sending: BTreeMap<u64, Instant>,
 }
 
@@ -94,8 +97,8 @@ impl Activity {
     fn next_deadline(&self) -> Option<(Instant, &'static str)> {
         let doing = self.doing();
         let Deadlines { idle, send, .. } = self.deadlines;
-        match doing.sending.first_key_value() {
-            Some((_, since)) => Some((*since + send, "the client does not read its response")),
+        match doing.sending.values().min() {
+            Some(since) => Some((*since + send, "the client does not read its response")),
             None if doing.requests > 0 => None,
             None => Some((doing.idle_since + idle, "the client asks for nothing")),
         }
@@ -110,14 +113,22 @@ pub(super) struct Request {
 
 impl Request {
     /// The request is handled and its response on its way to the client.
-    pub(super) fn answered<B>(mut self, body: B) -> Answered<B> {
+    pub(super) fn answered<B>(mut self, response: Response<B>) -> Response<Answered<B>> {
         let mut doing = self.activity.doing();
         let number = doing.responses;
         doing.responses += 1;
         doing.sending.insert(number, Instant::now());
         drop(doing);
         self.response = Some(number);
-        Answered { body, _request: self }
+        let streamed = response.extensions().get::<Streamed>().is_some();
+        response.map(|body| Answered { body, streamed, request: self })
+    }
+
+    /// The client has taken what was sent to it so far.
+    fn goes_on(&self) {
+        if let Some(number) = self.response {
+            self.activity.doing().sending.insert(number, Instant::now());
+        }
     }
 }
 
@@ -137,8 +148,14 @@ impl Drop for Request {
 /// The body of a response; the request ends with it.
 pub(super) struct Answered<B> {
     body: B,
-    _request: Request,
+    streamed: bool,
+    request: Request,
 }
+
+/// In the extensions of a response that goes on for as long as the client stays: each part of it must be read in time,
+/// instead of all of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Streamed;
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Answered<B> {
     type Data = Bytes;
@@ -148,6 +165,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answered<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        // It is asked for more when there is room for more.
+        if self.streamed {
+            self.request.goes_on();
+        }
         Pin::new(&mut self.body).poll_frame(context)
     }
 
@@ -232,5 +253,33 @@ impl<S: Write + Unpin> Write for Guarded<S> {
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.unless_late(context, outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body as Whole;
+    use futures_util::FutureExt as _;
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_response_that_is_streamed_must_be_read_part_by_part_and_another_as_a_whole() {
+        for streamed in [true, false] {
+            let activity = Activity::new(Deadlines::default());
+            let mut response = Response::new(Whole::from("part"));
+            if streamed {
+                response.extensions_mut().insert(Streamed);
+            }
+            let mut response = activity.request().answered(response);
+            let deadline = || activity.next_deadline().unwrap().0;
+            let before = deadline();
+            while Instant::now() + SEND_MAX == before {}
+            response.frame().now_or_never().unwrap().unwrap().unwrap();
+            assert_eq!(deadline() > before, streamed);
+            drop(response);
+            assert_eq!(activity.next_deadline().unwrap().1, "the client asks for nothing");
+        }
     }
 }

@@ -190,7 +190,7 @@ async fn serve_stream<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(address.ip()));
         let response = router.clone().oneshot(request);
-        async move { response.await.map(|response| response.map(|body| under_way.answered(body))) }
+        async move { response.await.map(|response| under_way.answered(response)) }
     });
     let stream = Guarded::new(TokioIo::new(stream), deadlines);
     let connection = builder.serve_connection(stream, TowerToHyperService::new(service)).into_owned();

@@ -234,6 +234,18 @@ pub trait Store: BackfillStore + Send + Sync + 'static {
         page: &Page<EventId>,
     ) -> Result<Option<Paged<Event>>>;
 
+    /// At most `limit` of the tenant's events with ids greater than `after`, oldest first. There need be none with that id.
+    async fn events_after(&self, tenant: &Tenant, after: EventId, limit: u32) -> Result<Vec<Event>>;
+
+    /// At most `limit` ids of the tenant's events, oldest first: greater than `after`, and none greater than `up_to`.
+    async fn event_ids_between(
+        &self,
+        tenant: &Tenant,
+        after: EventId,
+        up_to: EventId,
+        limit: u32,
+    ) -> Result<Vec<EventId>>;
+
     // --- deliveries ---
 
     /// The delivery.

@@ -264,6 +264,14 @@ pub(super) const LIST_EVENTS: PagedSql = paged!(
     "e.id"
 );
 
+pub(super) const EVENTS_AFTER: &str = concat!(
+    "SELECT ",
+    event_columns!(),
+    " WHERE e.id > $1 AND e.merchant_id = $3 AND e.livemode = $4 ORDER BY e.id LIMIT $2"
+);
+pub(super) const EVENT_IDS_BETWEEN: &str = "SELECT id FROM events \
+     WHERE merchant_id = $4 AND livemode = $5 AND id > $1 AND id <= $2 ORDER BY id LIMIT $3";
+
 macro_rules! delivery_columns {
     () => {
         "d.id, d.event_id, e.type AS event_type, d.webhook_endpoint_id, d.livemode, d.status, d.abandoned_reason, \

@@ -4,6 +4,7 @@ mod backfills;
 mod deliveries;
 mod endpoints;
 mod events;
+mod stream;
 mod timeline;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ fn all() -> Routes {
     health::checks()
         .merge(endpoints::router())
         .merge(events::router())
+        .merge(stream::router())
         .merge(deliveries::router())
         .merge(backfills::router())
         .merge(timeline::router())

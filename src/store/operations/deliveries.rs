@@ -1,7 +1,7 @@
 //! Events and deliveries as they are listed, and deliveries that are asked for: an old one again, or a new one of an old
 //! event.
 
-use super::{Database, Engine, Reach, affected, batches, query, query_as};
+use super::{Database, Engine, Reach, affected, batches, query, query_as, query_scalar};
 use crate::{
     clock::UnixMs,
     delivery::Delivery,
@@ -10,7 +10,7 @@ use crate::{
     merchant::Tenant,
     store::{
         DeliveryFilter, EventFilter, NewDelivery, Page, Paged, Result,
-        rows::{DeliveryRow, EventRow},
+        rows::{DeliveryRow, EventRow, read},
         sql,
     },
 };
@@ -93,6 +93,34 @@ impl Engine {
             )
         })
         .await
+    }
+
+    pub(super) async fn following_events(
+        &self,
+        tenant: &Tenant,
+        after: EventId,
+        limit: u32,
+    ) -> Result<Vec<Event>> {
+        let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
+        let rows =
+            query_as!(EventRow, sql::EVENTS_AFTER, after.to_string(), i64::from(limit), merchant, livemode);
+        let rows = rows.fetch_all(&mut *self.read().await?).await?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    pub(super) async fn ids_between(
+        &self,
+        tenant: &Tenant,
+        after: EventId,
+        up_to: EventId,
+        limit: u32,
+    ) -> Result<Vec<EventId>> {
+        let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
+        let bounds = (after.to_string(), up_to.to_string());
+        let text = sql::EVENT_IDS_BETWEEN;
+        let ids = query_scalar!(String, text, bounds.0, bounds.1, i64::from(limit), merchant, livemode);
+        let ids = ids.fetch_all(&mut *self.read().await?).await?;
+        ids.iter().map(|id| read(id, "events", "id", id)).collect()
     }
 
     pub(super) async fn events_page(

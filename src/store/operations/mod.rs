@@ -376,6 +376,20 @@ impl Store for Engine {
         self.events_page(tenant, filter, page).await
     }
 
+    async fn events_after(&self, tenant: &Tenant, after: EventId, limit: u32) -> Result<Vec<Event>> {
+        self.run(|| self.following_events(tenant, after, limit)).await
+    }
+
+    async fn event_ids_between(
+        &self,
+        tenant: &Tenant,
+        after: EventId,
+        up_to: EventId,
+        limit: u32,
+    ) -> Result<Vec<EventId>> {
+        self.run(|| self.ids_between(tenant, after, up_to, limit)).await
+    }
+
     async fn delivery(&self, tenant: &Tenant, id: DeliveryId) -> Result<Option<Delivery>> {
         let (merchant, livemode) = (tenant.merchant_id.as_str(), tenant.livemode);
         self.find(|| query_as!(DeliveryRow, sql::DELIVERY, id.to_string(), merchant, livemode)).await

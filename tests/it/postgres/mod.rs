@@ -8,5 +8,6 @@ mod connecting;
 mod faults;
 mod races;
 mod replicas;
+mod stream;
 
 use crate::support::engine::Postgres as Engine;

@@ -14,6 +14,7 @@ mod limits;
 mod metrics;
 mod secrets;
 mod store;
+mod stream;
 mod tenancy;
 mod timeline;
 

@@ -8,12 +8,14 @@ pub(crate) mod printed;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod receiver;
+pub(crate) mod stream;
 pub(crate) mod tls;
 
 use std::{marker::PhantomData, net::SocketAddr, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -105,6 +107,29 @@ impl Caller {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Option<Answer> {
+        let mut response = self.begin(method, path, headers, body).await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = if headers.get("content-type").is_some_and(|kind| kind == "text/event-stream") {
+            // It has no end; its beginning is what there is.
+            response.frame().await.and_then(|frame| frame.ok()?.into_data().ok()).unwrap_or_default()
+        } else {
+            response.into_body().collect().await.ok()?.to_bytes()
+        };
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        if status >= 400 {
+            WATCH.note(&text);
+        }
+        Some(Answer { status, headers, text })
+    }
+
+    /// The answer's head, with its body yet to be read.
+    pub(crate) async fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Option<hyper::Response<Incoming>> {
         let mut request = hyper::Request::builder().method(method).uri(format!("{}{path}", self.base));
         if !self.key.is_empty() {
             request = request.header("authorization", format!("Bearer {}", self.key));
@@ -112,15 +137,7 @@ impl Caller {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(body.into())).unwrap();
-        let response = self.client.request(request).await.ok()?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let bytes = response.into_body().collect().await.ok()?.to_bytes();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        if status >= 400 {
-            WATCH.note(&text);
-        }
-        Some(Answer { status, headers, text })
+        self.client.request(request.body(Full::new(body.into())).unwrap()).await.ok()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
