@@ -274,6 +274,7 @@ impl App {
         let mut batcher = commits.handle().spawn(self.batcher.run());
         let mut background = vec![tokio::spawn(replicas::tell(Arc::clone(&store), self.news))];
         let mut worker: Option<JoinHandle<()>> = None;
+        let mut runner: Option<JoinHandle<()>> = None;
         let mut scheduler = None;
         if self.role.works() {
             let freed = store.become_worker().await?;
@@ -288,7 +289,7 @@ impl App {
                 background.push(tokio::spawn(replicas::listen(Arc::clone(&store), dispatcher, backfills)));
             }
             let (backfills, until) = (self.backfills, stop.clone());
-            background.push(commits.handle().spawn(async move { backfills.run(until).await }));
+            runner = Some(commits.handle().spawn(async move { backfills.run(until).await }));
             let (dispatcher, stop) = (self.dispatcher.clone(), stop.clone());
             worker = Some(commits.handle().spawn(async move { dispatcher.run(stop).await }));
             scheduler = Some(self.maintenance.start().await.context("the upkeep cannot be scheduled")?);
@@ -315,14 +316,15 @@ impl App {
             _ = &mut recorder => Some("the recorder"),
             _ = &mut batcher => Some("the ingest loop"),
             () = ended(&mut worker) => Some("the worker"),
+            () = ended(&mut runner) => Some("the loop of backfills"),
         };
         tracing::info!("draining");
         self.draining.cancel();
         stop.cancel();
         let drained = async {
             let _ = tokio::join!(servers.0, servers.1);
-            if let Some(worker) = worker {
-                let _ = worker.await;
+            for task in [worker, runner].into_iter().flatten() {
+                let _ = task.await;
             }
             self.dispatcher.drain().await;
         };

@@ -29,6 +29,7 @@ pub mod backfill;
 pub mod dispatcher;
 pub mod feed;
 pub mod ingest;
+pub mod reconciliation;
 pub mod replicas;
 pub mod transport;
 

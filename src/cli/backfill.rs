@@ -8,7 +8,7 @@ use std::{io::IsTerminal as _, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use super::{ConfigArgs, Mode, author, parse_merchant, say};
+use super::{ConfigArgs, Mode, author, parse_merchant, parse_seconds, say};
 use crate::{
     app::Foundation,
     backfill::{
@@ -62,16 +62,6 @@ pub(super) struct BackfillArgs {
     watch: Option<BackfillId>,
     #[command(flatten)]
     config: ConfigArgs,
-}
-
-fn parse_seconds(text: &str) -> Result<i64, &'static str> {
-    let wrong = "must be like 2026-01-31T22:00:00Z, or unix seconds";
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Ok(seconds.into());
-    }
-    let at = humantime::parse_rfc3339_weak(text).map_err(|_| wrong)?;
-    let since_epoch = at.duration_since(std::time::UNIX_EPOCH).map_err(|_| wrong)?;
-    i64::try_from(since_epoch.as_secs()).map_err(|_| wrong)
 }
 
 impl BackfillArgs {
@@ -193,19 +183,4 @@ fn show(line: &str, more: bool) {
     print!("\r\x1b[K{line}{}", if more { "" } else { "\n" });
     // A terminal that is gone is seen at the next line.
     let _ = std::io::stdout().flush();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_instant_is_a_date_with_a_time_or_unix_seconds() {
-        assert_eq!(parse_seconds("1749651729"), Ok(1_749_651_729));
-        assert_eq!(parse_seconds("2025-06-11T14:22:09Z"), Ok(1_749_651_729));
-        assert_eq!(parse_seconds("2025-06-11 14:22:09"), Ok(1_749_651_729));
-        for bad in ["", "yesterday", "-1", "1749651729000"] {
-            assert!(parse_seconds(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 mod backfill;
 mod demo;
+mod export;
 mod healthcheck;
 mod keys;
 mod serve;
@@ -42,6 +43,8 @@ enum Command {
     Healthcheck(ConfigArgs),
     /// Sends past events to an endpoint, and shows how far it is.
     Backfill(backfill::BackfillArgs),
+    /// Writes a merchant's events and deliveries to standard output, as JSON lines.
+    Export(export::ExportArgs),
     /// API keys without the HTTP API.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -87,6 +90,16 @@ impl Mode {
 
 fn parse_merchant(text: &str) -> Result<MerchantId, &'static str> {
     text.parse()
+}
+
+fn parse_seconds(text: &str) -> Result<i64, &'static str> {
+    let wrong = "must be like 2026-01-31T22:00:00Z, or unix seconds";
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok(seconds.into());
+    }
+    let at = humantime::parse_rfc3339_weak(text).map_err(|_| wrong)?;
+    let since_epoch = at.duration_since(std::time::UNIX_EPOCH).map_err(|_| wrong)?;
+    i64::try_from(since_epoch.as_secs()).map_err(|_| wrong)
 }
 
 /// The user, as the environment has the name.
@@ -153,6 +166,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Demo => demo::demo().await?,
         Command::Healthcheck(args) => args.check_health().await?,
         Command::Backfill(args) => args.run().await?,
+        Command::Export(args) => args.run().await?,
         Command::Keys(command) => command.run().await?,
         Command::Sign(args) => args.run().await?,
         Command::Verify(args) => return args.run().await,
@@ -212,5 +226,15 @@ mod tests {
         let asked = filter("info,rustls_platform_verifier=debug").unwrap().to_string();
         assert!(asked.contains("rustls_platform_verifier=debug") && !asked.contains("=off"), "{asked}");
         assert!(filter("k_webhooks=loud").is_err());
+    }
+
+    #[test]
+    fn an_instant_is_a_date_with_a_time_or_unix_seconds() {
+        assert_eq!(parse_seconds("1749651729"), Ok(1_749_651_729));
+        assert_eq!(parse_seconds("2025-06-11T14:22:09Z"), Ok(1_749_651_729));
+        assert_eq!(parse_seconds("2025-06-11 14:22:09"), Ok(1_749_651_729));
+        for bad in ["", "yesterday", "-1", "1749651729000"] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
     }
 }

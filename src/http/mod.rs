@@ -14,10 +14,12 @@ mod path;
 pub mod public;
 mod query;
 mod rate_limit;
+mod reconciliation;
 mod routes;
+mod selection;
 mod serve;
 pub mod tls;
-mod view;
+pub(crate) mod view;
 
 use std::sync::Arc;
 

@@ -48,6 +48,13 @@ pub(super) fn delivery(delivery: &Delivery) -> Value {
     })
 }
 
+/// A delivery with its attempts, first to last.
+pub(crate) fn delivery_with_attempts(delivery: &Delivery, attempts: &[Attempt]) -> Value {
+    let mut shown = self::delivery(delivery);
+    shown["attempts"] = attempts.iter().map(attempt).collect();
+    shown
+}
+
 pub(super) fn attempt(attempt: &Attempt) -> Value {
     json!({
         "id": attempt.id,

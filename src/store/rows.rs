@@ -357,6 +357,15 @@ pub(super) struct LeasedRow {
     pub(super) window_started_at: i64,
 }
 
+/// An event, without what is in it.
+#[derive(FromRow)]
+pub(super) struct KnownEventRow {
+    pub(super) id: String,
+    pub(super) event_type: String,
+    pub(super) created_at: i64,
+    pub(super) only_endpoint_id: Option<String>,
+}
+
 /// An idempotency key that is remembered.
 #[derive(FromRow)]
 pub(super) struct RememberedRow {

@@ -22,7 +22,15 @@ macro_rules! paged {
     };
 }
 
+macro_rules! event_columns {
+    () => {
+        "e.id, e.type, e.body, e.only_endpoint_id, (SELECT count(*) FROM deliveries d WHERE d.event_id = e.id \
+         AND d.status IN ('pending', 'held')) AS pending_webhooks FROM events e"
+    };
+}
+
 pub(super) mod backfills;
+pub(super) mod history;
 
 pub(super) const SETTING: &str = "SELECT value FROM settings WHERE name = $1";
 pub(super) const INSERT_SETTING: &str =
@@ -240,13 +248,6 @@ pub(super) const UNSETTLED_ENDPOINTS: &str = "WITH RECURSIVE holding (endpoint_i
      UNION SELECT e.id FROM holding JOIN webhook_endpoints e ON e.id = holding.endpoint_id \
      WHERE e.status = 'enabled' OR e.deleted_at IS NOT NULL \
      LIMIT $1";
-
-macro_rules! event_columns {
-    () => {
-        "e.id, e.type, e.body, e.only_endpoint_id, (SELECT count(*) FROM deliveries d WHERE d.event_id = e.id \
-         AND d.status IN ('pending', 'held')) AS pending_webhooks FROM events e"
-    };
-}
 
 pub(super) const EVENT: &str =
     concat!("SELECT ", event_columns!(), " WHERE e.id = $1 AND e.merchant_id = $2 AND e.livemode = $3");

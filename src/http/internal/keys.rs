@@ -11,6 +11,7 @@ use axum::{
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
+use super::merchant_id;
 use crate::{
     http::{
         Api,
@@ -24,7 +25,7 @@ use crate::{
     },
     id::KeyId,
     keys::IssuedKey,
-    merchant::{MerchantId, Tenant},
+    merchant::Tenant,
 };
 
 pub(super) fn router() -> Routes {
@@ -33,10 +34,6 @@ pub(super) fn router() -> Routes {
         .post("/v1/merchants/{merchant}/api_keys", create)
         .delete("/v1/merchants/{merchant}/api_keys/{key}", revoke)
         .post("/v1/merchants/{merchant}/api_keys/{key}/rotate", rotate)
-}
-
-fn merchant_id(text: &str) -> Result<MerchantId, ApiError> {
-    text.parse().map_err(|error| ApiError::bad_field("merchant", error))
 }
 
 const NAME: &str = "API key";

@@ -3,14 +3,15 @@
 mod audit;
 mod events;
 mod keys;
+mod reconciliations;
 mod test_clock;
 
 use std::sync::Arc;
 
 use axum::Router;
 
-use super::{Api, Route, health, metrics, routes::Routes};
-use crate::metrics::Listener;
+use super::{Api, ApiError, Route, health, metrics, routes::Routes};
+use crate::{merchant::MerchantId, metrics::Listener};
 pub use events::parse_event;
 
 /// The internal listener.
@@ -30,8 +31,17 @@ pub fn routes() -> Vec<Route> {
     all(true).into_table()
 }
 
+/// The merchant that a path names.
+fn merchant_id(text: &str) -> Result<MerchantId, ApiError> {
+    text.parse().map_err(|error| ApiError::bad_field("merchant", error))
+}
+
 fn all(on_test_clock: bool) -> Routes {
-    let routes = watched().merge(events::router()).merge(keys::router()).merge(audit::router());
+    let routes = watched()
+        .merge(events::router())
+        .merge(keys::router())
+        .merge(audit::router())
+        .merge(reconciliations::router());
     if on_test_clock { routes.merge(test_clock::router()) } else { routes }
 }
 

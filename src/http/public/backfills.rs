@@ -29,7 +29,7 @@ use crate::{
         path::Path,
         query::{Query, beside},
         routes::Routes,
-        view,
+        selection, view,
     },
     id::BackfillId,
     merchant::Tenant,
@@ -45,9 +45,6 @@ pub(super) fn router() -> Routes {
 
 const NAME: &str = "backfill";
 
-/// The last second of the year 9999: later ones are milliseconds by mistake.
-const SECONDS_MAX: i64 = 253_402_300_799;
-
 /// How long events are counted before a backfill begins: of a range that has more, what was found by then.
 const COUNT_MAX: Duration = Duration::from_secs(10);
 
@@ -60,22 +57,8 @@ struct Wanted {
 
 fn wanted(bytes: &[u8], endpoint: &Endpoint) -> Result<Wanted, ApiError> {
     let mut fields = Fields::parse(bytes)?;
-    let instant = |fields: &mut Fields<'_>, name| {
-        let seconds = fields.required::<i64>(name, "whole unix seconds")?;
-        let fits = (0..=SECONDS_MAX).contains(&seconds);
-        fields.check(name, fits.then_some(seconds).ok_or(format!("must be from 0 to {SECONDS_MAX}")))
-    };
-    let from = instant(&mut fields, "created_gte");
-    let to = instant(&mut fields, "created_lte");
-    if let (Some(from), Some(to)) = (from, to)
-        && from > to
-    {
-        fields.error("created_lte", "must not be before created_gte");
-    }
-    let types = match fields.optional::<Vec<String>>("types", "a list of strings") {
-        None => Some(endpoint.enabled_events.clone()),
-        Some(names) => endpoints::event_types(&mut fields, "types", &names),
-    };
+    let range = selection::range(&mut fields);
+    let types = selection::types(&mut fields, "types", Some(endpoint.enabled_events.clone()));
     let scope = fields.required::<String>("only", "a string");
     let scope = scope.and_then(|scope| fields.check("only", scope.parse::<Scope>()));
     let per_second = fields.optional::<u32>("per_second", "a whole number").unwrap_or(PER_SECOND_DEFAULT);
@@ -83,11 +66,12 @@ fn wanted(bytes: &[u8], endpoint: &Endpoint) -> Result<Wanted, ApiError> {
         fields.error("per_second", format!("must be from 1 to {PER_SECOND_MAX}"));
     }
     let dry_run = fields.optional::<bool>("dry_run", "true or false").unwrap_or(false);
-    let selection = from.zip(to).zip(types.zip(scope)).map(|((from, to), (types, scope))| Selection {
+    let selected = range.zip(types).zip(scope);
+    let selection = selected.map(|(((created_from, created_to), types), scope)| Selection {
         tenant: endpoint.tenant.clone(),
         endpoint_id: endpoint.id,
-        created_from: UnixMs(from * 1000),
-        created_to: UnixMs(to * 1000 + 999),
+        created_from,
+        created_to,
         types,
         scope,
     });

@@ -93,9 +93,7 @@ async fn retrieve(
 ) -> Result<Json<Value>, ApiError> {
     let delivery = find(&api, &tenant, &id).await?;
     let attempts = api.foundation.store.attempts(delivery.id).await?;
-    let mut shown = view::delivery(&delivery);
-    shown["attempts"] = attempts.iter().map(view::attempt).collect();
-    Ok(Json(shown))
+    Ok(Json(view::delivery_with_attempts(&delivery, &attempts)))
 }
 
 async fn retry(

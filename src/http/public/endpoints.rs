@@ -22,7 +22,7 @@ use crate::{
         path::Path,
         query::{Query, beside},
         routes::Routes,
-        view,
+        selection, view,
     },
     id::{EndpointId, SecretId},
     merchant::Tenant,
@@ -49,7 +49,7 @@ const OVERLAP_MAX: Duration = Duration::from_secs(7 * 86_400);
 const OVERLAP_DEFAULT: Duration = Duration::from_secs(86_400);
 
 /// The endpoint, or the answer that there is none.
-pub(super) async fn find(api: &Api, tenant: &Tenant, id: &str) -> Result<Endpoint, ApiError> {
+pub(in crate::http) async fn find(api: &Api, tenant: &Tenant, id: &str) -> Result<Endpoint, ApiError> {
     let no_such = || ApiError::no_such(NAME, id);
     let parsed: EndpointId = id.parse().map_err(|_| no_such())?;
     api.foundation.store.endpoint(tenant, parsed).await?.ok_or_else(no_such)
@@ -65,26 +65,11 @@ pub(super) fn disabled(id: &str) -> ApiError {
     ApiError::bad_request(format!("The webhook endpoint {id} is disabled; enable it first."))
 }
 
-/// A list of event types, with every bad one named.
-pub(super) fn event_types(fields: &mut Fields<'_>, field: &str, names: &[String]) -> Option<EnabledEvents> {
-    match EnabledEvents::parse(names) {
-        Ok(events) => Some(events),
-        Err(errors) => {
-            for (index, message) in errors {
-                let name = index.map_or_else(|| field.to_owned(), |index| format!("{field}[{index}]"));
-                fields.error(&name, message);
-            }
-            None
-        }
-    }
-}
-
 /// What a body says of an endpoint.
 fn change(fields: &mut Fields<'_>, api: &Api) -> EndpointChange {
     let url = fields.optional::<String>("url", "a string");
     let url = url.and_then(|url| fields.check("url", EndpointUrl::parse(&url, &api.url_rules)));
-    let names = fields.optional::<Vec<String>>("enabled_events", "a list of strings");
-    let enabled_events = names.and_then(|names| event_types(fields, "enabled_events", &names));
+    let enabled_events = selection::types(fields, "enabled_events", None);
     let description = fields.optional::<Option<String>>("description", "a string or null");
     if let Some(text) = description.as_ref().and_then(Option::as_deref) {
         if text.chars().count() > DESCRIPTION_CHARS_MAX {

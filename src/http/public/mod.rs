@@ -2,8 +2,9 @@
 
 mod backfills;
 mod deliveries;
-mod endpoints;
+pub(super) mod endpoints;
 mod events;
+mod reconciliations;
 mod stream;
 mod timeline;
 
@@ -39,4 +40,5 @@ fn all() -> Routes {
         .merge(deliveries::router())
         .merge(backfills::router())
         .merge(timeline::router())
+        .merge(reconciliations::router())
 }

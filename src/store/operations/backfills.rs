@@ -24,7 +24,7 @@ use crate::{
     store::{
         BackfillStore, Matching, Page, Paged, Result, StoreError,
         rows::{backfills::BackfillRow, read, read_number, write_enabled_events},
-        sql::backfills as sql,
+        sql::{backfills as sql, history::END_OF_2000},
     },
 };
 
@@ -90,7 +90,7 @@ impl Step {
     async fn find(&self, connection: &mut Connection) -> Result<Found> {
         let mut left = self.stretch.clone();
         for _ in 0..LOOKS_MAX {
-            let (piece, more) = left.piece(connection).await?;
+            let (piece, more) = left.piece(connection, END_OF_2000).await?;
             let rows = self.filter.bind(&piece, query_as!(Place, sql::MATCHING));
             let rows = rows.bind(self.ends_with.as_str()).bind(i64::from(self.most));
             let found = rows.fetch_all(&mut *connection).await?;
@@ -307,7 +307,7 @@ async fn plan(
 impl BackfillStore for Engine {
     async fn count_matching(&self, selection: &Selection, after: Option<EventPlace>) -> Result<Matching> {
         let Selection { tenant, endpoint_id, created_from, created_to, types, scope } = selection;
-        let stretch = Stretch::of(tenant, *created_from, *created_to, after);
+        let stretch = Stretch::of(tenant, (*created_from, *created_to), after);
         let filter = Filter {
             types: (*types != EnabledEvents::All).then(|| write_enabled_events(types)),
             endpoint: endpoint_id.to_string(),
@@ -315,7 +315,7 @@ impl BackfillStore for Engine {
         };
         self.run(|| async {
             let mut connection = self.read_long().await?;
-            let (piece, more) = stretch.piece(&mut connection).await?;
+            let (piece, more) = stretch.piece(&mut connection, END_OF_2000).await?;
             let rows = filter.bind(&piece, query_as!((String, i64), sql::COUNT_MATCHING));
             let rows = rows.fetch_all(&mut *connection).await?;
             let by_type = rows.into_iter().map(|(event_type, count)| {

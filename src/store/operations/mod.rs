@@ -11,6 +11,7 @@ mod deliveries;
 mod depth;
 mod encryption;
 mod endpoints;
+mod history;
 mod keys;
 mod queue;
 mod stretch;

@@ -9,7 +9,7 @@ use crate::{
     event::EventPlace,
     id::EventId,
     merchant::Tenant,
-    store::{Result, rows::read, sql},
+    store::{Result, rows::read},
 };
 
 pub(super) type Connection = <Database as sqlx::Database>::Connection;
@@ -56,7 +56,7 @@ pub(super) struct Stretch {
 
 impl Stretch {
     /// Events dated from `from` to `to`, both included, behind `after`.
-    pub(super) fn of(tenant: &Tenant, from: UnixMs, to: UnixMs, after: Option<EventPlace>) -> Self {
+    pub(super) fn of(tenant: &Tenant, (from, to): (UnixMs, UnixMs), after: Option<EventPlace>) -> Self {
         Self {
             merchant_id: tenant.merchant_id.as_str().to_owned(),
             livemode: tenant.livemode,
@@ -65,9 +65,13 @@ impl Stretch {
         }
     }
 
-    /// The piece that one look takes, and whether there is more behind it.
-    pub(super) async fn piece(&self, connection: &mut Connection) -> Result<(Self, bool)> {
-        let end = self.bind(query_as!(Place, sql::backfills::END_OF_LOOK));
+    /// The piece that one look takes, which `end_of_look` finds the end of, and whether there is more behind it.
+    pub(super) async fn piece(
+        &self,
+        connection: &mut Connection,
+        end_of_look: &'static str,
+    ) -> Result<(Self, bool)> {
+        let end = self.bind(query_as!(Place, end_of_look));
         let end = end.fetch_optional(connection).await?;
         let more = end.is_some();
         Ok((Self { to: end.unwrap_or_else(|| self.to.clone()), ..self.clone() }, more))

@@ -2,7 +2,7 @@
 //! each in the order of ids; where two processes still wait for each other, one of them begins again.
 
 use sqlx::{
-    FromRow as _, Row as _,
+    FromRow as _, PgConnection, Row as _,
     postgres::{PgQueryResult, PgRow},
 };
 
@@ -15,8 +15,8 @@ use crate::{
     store::{
         LeaseOffer, Result,
         rows::{
-            Change, DeliveryValues, DestinationRow, EventValues, KeyValues, LeasedRow, RememberedRow,
-            StandingRow,
+            Change, DeliveryValues, DestinationRow, EventValues, KeyValues, KnownEventRow, LeasedRow,
+            RememberedRow, StandingRow,
         },
         sql::destination_columns,
     },
@@ -209,6 +209,21 @@ pub(super) async fn insert_events(
     .execute(&mut **write)
     .await?;
     Ok(())
+}
+
+/// Those of the ids that are events of the tenant's. The empty text keeps the planner from the index of all of a tenant's
+/// events.
+pub(super) async fn events_among(
+    connection: &mut PgConnection,
+    tenant: &Tenant,
+    ids: &[String],
+) -> Result<Vec<KnownEventRow>> {
+    let known = sqlx::query_as(
+        "SELECT id, type AS event_type, created_at, only_endpoint_id FROM events \
+         WHERE id = ANY($1) AND merchant_id || '' = $2 AND livemode = $3",
+    );
+    let known = known.bind(ids).bind(tenant.merchant_id.as_str()).bind(tenant.livemode);
+    Ok(known.fetch_all(connection).await?)
 }
 
 /// An endpoint's status, and when it was deleted; neither changes until the transaction ends.

@@ -1,6 +1,6 @@
-//! Statements of backfills, and those that look at events in the order of their dates.
+//! Statements of backfills.
 
-use super::PagedSql;
+use super::{PagedSql, history::stretch};
 
 macro_rules! backfill_columns {
     () => {
@@ -8,23 +8,6 @@ macro_rules! backfill_columns {
          status_reason, matched, counted_all, sent, created_at, updated_at, finished_at"
     };
 }
-
-/// A stretch of a tenant's events in the order of their dates: `$1` and `$2` say whose, `$3` and `$4` after which, `$5` and
-/// `$6` up to which.
-macro_rules! stretch {
-    () => {
-        "e.merchant_id = $1 AND e.livemode = $2 AND (e.created_at, e.id) > ($3, $4) AND (e.created_at, e.id) <= ($5, $6)"
-    };
-}
-
-/// Where a look ends that takes 2,000 events of a stretch, if there are as many. It is asked for before the look: what
-/// retention removes in between makes the look shorter, and has nothing passed over. The number is part of the text, because
-/// SQLite plans a statement anew for each bound `OFFSET`.
-pub(in crate::store) const END_OF_LOOK: &str = concat!(
-    "SELECT e.created_at, e.id FROM events e WHERE ",
-    stretch!(),
-    " ORDER BY e.created_at, e.id LIMIT 1 OFFSET 1999"
-);
 
 /// Which events of a stretch a backfill sends: of the types in the list `$7`, to the endpoint `$8`, of the scope `$9`. A
 /// delivery that was abandoned did not arrive, and one that is open will be seen to. The empty text, here and below, keeps the
@@ -38,10 +21,11 @@ macro_rules! backfill_matches {
     };
 }
 
+/// The limit is twice what a look takes: with it, and the order, the planner goes by the index by date.
 pub(in crate::store) const COUNT_MATCHING: &str = concat!(
-    "SELECT e.type, count(*) FROM events e WHERE ",
+    "SELECT e.type, count(*) FROM (SELECT e.id, e.type, e.only_endpoint_id FROM events e WHERE ",
     stretch!(),
-    " AND ",
+    " ORDER BY e.created_at, e.id LIMIT 4000) AS e WHERE ",
     backfill_matches!(),
     " GROUP BY e.type"
 );

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use sqlx::{QueryBuilder, Sqlite, sqlite::SqliteQueryResult};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection, sqlite::SqliteQueryResult};
 
 use super::Write;
 use crate::{
@@ -14,8 +14,8 @@ use crate::{
     store::{
         LeaseOffer, Result,
         rows::{
-            Change, DeliveryValues, DestinationRow, EventValues, KeyValues, LeasedRow, RememberedRow,
-            StandingRow, expect_affected,
+            Change, DeliveryValues, DestinationRow, EventValues, KeyValues, KnownEventRow, LeasedRow,
+            RememberedRow, StandingRow, expect_affected,
         },
         sql::destination_columns,
     },
@@ -156,6 +156,21 @@ pub(super) async fn insert_events(
         insert.build().execute(&mut **write).await?;
     }
     Ok(())
+}
+
+/// Those of the ids that are events of the tenant's.
+pub(super) async fn events_among(
+    connection: &mut SqliteConnection,
+    tenant: &Tenant,
+    ids: &[String],
+) -> Result<Vec<KnownEventRow>> {
+    let known = sqlx::query_as(
+        "SELECT e.id, e.type AS event_type, e.created_at, e.only_endpoint_id \
+         FROM json_each($1) AS given CROSS JOIN events e ON e.id = given.value \
+         WHERE e.merchant_id = $2 AND e.livemode = $3",
+    );
+    let known = known.bind(json(ids)).bind(tenant.merchant_id.as_str()).bind(tenant.livemode);
+    Ok(known.fetch_all(connection).await?)
 }
 
 /// An endpoint's status, and when it was deleted.

@@ -450,3 +450,26 @@ async fn an_operator_begins_a_backfill_on_the_command_line_and_sees_it_to_its_en
     assert_eq!(failed, "k-webhooks: --to must not be before --from\n");
     process.kill().await;
 }
+
+#[tokio::test]
+async fn a_backfill_that_has_ended_is_kept_as_long_as_events_and_one_that_has_not_stays() {
+    let app = TestApp::with(&[("retention.events", "7d")]).await;
+    let endpoint = app.endpoint("https://example.com/").await;
+    let done = backfill(&app, &endpoint, json!({})).await;
+    app.advance("1d").await;
+    assert_eq!(shown(&app, &done).await["status"], "completed");
+    publish(&app.internal, 3).await;
+    let paused = backfill(&app, &endpoint, json!({ "only": "all", "per_second": 1 })).await;
+    steer(&app, &paused, "paused").await.expect(200);
+    app.advance("5d").await;
+    shown(&app, &done).await;
+    app.advance("2d").await;
+    app.public.get(&format!("/v1/backfills/{}", id(&done))).await.expect(404);
+    app.advance("30d").await;
+    assert_eq!(shown(&app, &paused).await["status"], "paused");
+    // Its events are gone by now, and it passes over them.
+    steer(&app, &paused, "running").await.expect(200);
+    app.advance("1m").await;
+    assert_eq!(shown(&app, &paused).await["status"], "completed");
+    app.stop().await;
+}

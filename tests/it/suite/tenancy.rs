@@ -151,6 +151,16 @@ fn entry_of(route: &Route) -> Entry {
         ("PATCH", "/v1/backfills/{id}") => {
             entry(Merchants, &[(Backfill, Path)], |_| json!({ "status": "paused" }))
         }
+        ("POST", "/v1/reconciliations") => entry(
+            Merchants,
+            &[(Endpoint, Body)],
+            |ids| json!({ "created_gte": 0, "created_lte": 253_402_300_799_i64, "webhook_endpoint": ids.endpoint }),
+        ),
+        ("POST", "/v1/merchants/{merchant}/reconciliations") => entry(
+            Services,
+            none,
+            |_| json!({ "created_gte": 0, "created_lte": 253_402_300_799_i64, "livemode": true }),
+        ),
         // The merchant of an event is what a publisher says it is.
         ("POST", "/v1/events") => entry(Services, none, |ids| event_of(ids.merchant, false)),
         ("POST", "/v1/events/batch") => {

@@ -186,22 +186,20 @@ impl Cluster {
     /// Kills every process of the server at once.
     pub(crate) fn kill(&self) {
         let postmaster = self.postmaster();
-        // The children first: those of a dead postmaster end by themselves, but later.
+        self.signal("STOP");
         let _ = Command::new("pkill").args(["-KILL", "-P", &postmaster]).status();
-        run(Command::new("kill").args(["-KILL", &postmaster]));
-        // Until the last of them is gone, the shared memory is in use and the next start would be refused.
-        let pid_file = self.data().join("postmaster.pid");
-        while Command::new("pkill").args(["-0", "-P", &postmaster]).status().unwrap().success()
-            || Command::new("kill")
-                .args(["-0", &postmaster])
-                .stderr(Stdio::null())
-                .status()
-                .unwrap()
-                .success()
-        {
+        // As long as one of them lives, the shared memory is in use and the next start would be refused; and once their
+        // parent is dead, they are no longer found.
+        let living = ["-P", &postmaster, "--runstates", "R,S,D,T,t"];
+        while Command::new("pgrep").args(living).stdout(Stdio::null()).status().unwrap().success() {
             std::thread::yield_now();
         }
-        std::fs::remove_file(pid_file).unwrap();
+        run(Command::new("kill").args(["-KILL", &postmaster]));
+        let lives = ["-0", &postmaster];
+        while Command::new("kill").args(lives).stderr(Stdio::null()).status().unwrap().success() {
+            std::thread::yield_now();
+        }
+        std::fs::remove_file(self.data().join("postmaster.pid")).unwrap();
     }
 
     /// Makes a standby the primary.
@@ -209,11 +207,12 @@ impl Cluster {
         self.control(&["promote"]);
     }
 
-    /// Stops (`STOP`) or continues (`CONT`) every process of the server: to its clients, it hangs.
+    /// Stops (`STOP`) or continues (`CONT`) every process of the server: to its clients, it hangs. The postmaster comes
+    /// first: a process that it had made in between for a new connection would work on, and nothing would hang.
     pub(crate) fn signal(&self, signal: &str) {
         let postmaster = self.postmaster();
-        let _ = Command::new("pkill").args([&format!("-{signal}"), "-P", &postmaster]).status();
         run(Command::new("kill").args([&format!("-{signal}"), &postmaster]));
+        let _ = Command::new("pkill").args([&format!("-{signal}"), "-P", &postmaster]).status();
     }
 
     fn postmaster(&self) -> String {
