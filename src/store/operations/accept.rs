@@ -48,7 +48,7 @@ impl Engine {
         idempotency_ends_at: UnixMs,
         now: UnixMs,
     ) -> Result<Vec<std::result::Result<Vec<Accepted>, IdempotencyConflict>>> {
-        let mut write = self.write().await?;
+        let mut write = self.write_shared().await?;
         let mut remembered = remembered(&mut write, groups, now).await?;
         let endpoints = endpoints(&mut write, groups).await?;
         let mut room = offer.map(|offer| offer.room.clone());

@@ -438,7 +438,7 @@ impl Store for Engine {
         self.run(|| async {
             let mut write = self.write().await?;
             batches::release(&mut write, leases).await?;
-            Ok(write.commit().await?)
+            write.commit().await
         })
         .await
     }

@@ -104,6 +104,11 @@ impl PostgresStore {
         self.session().await?.begin(&self.begin).await
     }
 
+    /// Begins a short write. The server shares commits by itself.
+    async fn write_shared(&self) -> Result<Session> {
+        self.write().await
+    }
+
     /// Begins a write of one statement, which is a transaction by itself.
     async fn write_once(&self) -> Result<Session> {
         let session = self.session().await?;
@@ -145,7 +150,7 @@ impl PostgresStore {
     async fn announce(&self, news: &[News]) -> Result<()> {
         let mut write = self.write().await?;
         listen::announce(&mut write, self.process, news).await?;
-        Ok(write.commit().await?)
+        write.commit().await
     }
 
     /// A pooler hands notifications to whoever has the session just then, so through one nothing can be heard.

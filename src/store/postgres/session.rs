@@ -43,7 +43,7 @@ impl Session {
         Ok(self)
     }
 
-    pub(super) async fn commit(mut self) -> std::result::Result<(), sqlx::Error> {
+    pub(super) async fn commit(mut self) -> Result<()> {
         if self.in_transaction {
             self.execute("COMMIT").await?;
             self.in_transaction = false;

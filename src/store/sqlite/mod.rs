@@ -84,9 +84,14 @@ impl SqliteStore {
         self.writer.begin().await
     }
 
+    /// Begins a short write, which may share its commit with others.
+    async fn write_shared(&self) -> Result<Write> {
+        self.writer.begin_shared().await
+    }
+
     /// Begins a write of one statement.
     async fn write_once(&self) -> Result<Write> {
-        self.write().await
+        self.write_shared().await
     }
 
     fn pools(&self) -> Vec<PoolUse> {

@@ -3,15 +3,19 @@
 //! Not a pool of one: a pool asks a connection whether it still lives before it hands it on, which for the writer is a
 //! wait between every two commits, and its own count of transactions is wrong after a commit that the disk had no room
 //! for.
+//!
+//! Short writes share a commit, because a commit waits for the disk: whoever is done lets those write too who wait
+//! meanwhile, and what they have written is committed together. Nobody waits for somebody to come.
 
 use std::{
+    io,
     ops::{Deref, DerefMut},
     sync::Arc,
     time::Duration,
 };
 
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, SetOnce};
 
 use crate::store::{PoolUse, Result, pool::Waiting};
 
@@ -20,36 +24,71 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Writer {
-    connection: Arc<Mutex<Option<SqliteConnection>>>,
+    turns: Turns,
     waiting: Waiting,
 }
 
+/// Fair: who asks for a turn gets it after all who have asked before.
+type Turns = Arc<Mutex<Turn>>;
+
+/// What whoever has the turn works with.
+#[derive(Debug)]
+struct Turn {
+    /// None once it is closed.
+    connection: Option<SqliteConnection>,
+    /// A transaction that waits for its commit, and that others may join until then.
+    open: Option<Arc<Outcome>>,
+}
+
+/// What became of a transaction.
+type Outcome = SetOnce<Result<()>>;
+
 impl Writer {
     pub(super) fn new(connection: SqliteConnection) -> Self {
-        Self { connection: Arc::new(Mutex::new(Some(connection))), waiting: Waiting::default() }
+        let turn = Turn { connection: Some(connection), open: None };
+        Self { turns: Arc::new(Mutex::new(turn)), waiting: Waiting::default() }
     }
 
     /// Takes the write lock at once, so that nothing fails half-way because another process was first.
     pub(super) async fn begin(&self) -> Result<Write> {
-        let waiting = self.waiting.begin();
-        let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&self.connection).lock_owned()).await;
-        drop(waiting);
-        let connection = turn.map_err(|_| sqlx::Error::PoolTimedOut)?;
-        if connection.is_none() {
-            return Err(sqlx::Error::PoolClosed.into());
-        }
-        let mut write = Write { connection: Some(connection), open: true };
+        let mut turn = self.turn().await?;
+        turn.commit_open().await;
+        let mut write =
+            Write { turns: Arc::clone(&self.turns), turn: Some(turn), shared: None, joined: false };
         write.execute("BEGIN IMMEDIATE").await?;
         Ok(write)
     }
 
+    /// The same for a short write, which shares its commit with others.
+    pub(super) async fn begin_shared(&self) -> Result<Write> {
+        let mut turn = self.turn().await?;
+        let joined = turn.open.is_some();
+        let shared = Some(Arc::clone(turn.open.get_or_insert_default()));
+        let mut write = Write { turns: Arc::clone(&self.turns), turn: Some(turn), shared, joined };
+        write.execute(if joined { "SAVEPOINT joined" } else { "BEGIN IMMEDIATE" }).await?;
+        Ok(write)
+    }
+
+    async fn turn(&self) -> Result<OwnedMutexGuard<Turn>> {
+        let waiting = self.waiting.begin();
+        let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&self.turns).lock_owned()).await;
+        drop(waiting);
+        let turn = turn.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        if turn.connection.is_none() {
+            return Err(sqlx::Error::PoolClosed.into());
+        }
+        Ok(turn)
+    }
+
     pub(super) fn in_use(&self) -> PoolUse {
-        let (idle, waiting) = (usize::from(self.connection.try_lock().is_ok()), self.waiting.count());
+        let (idle, waiting) = (usize::from(self.turns.try_lock().is_ok()), self.waiting.count());
         PoolUse { pool: "write", limit: 1, open: 1, idle, waiting }
     }
 
     pub(super) async fn close(&self) {
-        if let Some(connection) = self.connection.lock().await.take()
+        let mut turn = self.turns.lock().await;
+        turn.commit_open().await;
+        if let Some(connection) = turn.connection.take()
             && let Err(error) = connection.close().await
         {
             tracing::debug!(%error, "the writer was not closed in order");
@@ -57,17 +96,82 @@ impl Writer {
     }
 }
 
-/// A transaction. Dropped before its commit, it is rolled back before the next one begins.
+impl Turn {
+    fn connection(&mut self) -> &mut SqliteConnection {
+        self.connection.as_mut().expect("nobody has a turn once it is closed")
+    }
+
+    /// Commits what waits for it, and tells those who have written it.
+    async fn commit_open(&mut self) {
+        if self.open.is_none() {
+            return;
+        }
+        let committed = self.connection().execute("COMMIT").await;
+        if committed.is_err() {
+            // It fails where SQLite has rolled back itself.
+            let _ = self.connection().execute("ROLLBACK").await;
+        }
+        self.end_open(committed.map(drop).map_err(Into::into));
+    }
+
+    fn end_open(&mut self, outcome: Result<()>) {
+        if let Some(open) = self.open.take() {
+            // Only who has the turn sets it, once.
+            let _ = open.set(outcome);
+        }
+    }
+
+    /// Takes back what a write has done that was dropped before its commit.
+    async fn roll_back(&mut self, joined: bool) {
+        if joined && self.connection().execute("ROLLBACK TO joined; RELEASE joined").await.is_ok() {
+            return;
+        }
+        // It fails where there is nothing to roll back: `BEGIN` was refused, or SQLite has rolled back itself, with all
+        // that others had written before.
+        let _ = self.connection().execute("ROLLBACK").await;
+        self.end_open(Err(
+            sqlx::Error::Io(io::Error::other("a write that failed took others with it")).into()
+        ));
+    }
+}
+
+/// A transaction, or a part of one that is shared. Dropped before its commit, it is rolled back before anything else
+/// happens.
 pub(super) struct Write {
-    connection: Option<OwnedMutexGuard<Option<SqliteConnection>>>,
-    open: bool,
+    turns: Turns,
+    /// None once there is nothing more to do.
+    turn: Option<OwnedMutexGuard<Turn>>,
+    /// The outcome of the transaction that this is a part of.
+    shared: Option<Arc<Outcome>>,
+    /// Whether others have written in that transaction before.
+    joined: bool,
 }
 
 impl Write {
-    pub(super) async fn commit(mut self) -> std::result::Result<(), sqlx::Error> {
-        self.execute("COMMIT").await?;
-        self.open = false;
-        Ok(())
+    pub(super) async fn commit(mut self) -> Result<()> {
+        let Some(outcome) = self.shared.clone() else {
+            self.execute("COMMIT").await?;
+            self.turn = None;
+            return Ok(());
+        };
+        if self.joined {
+            self.execute("RELEASE joined").await?;
+        }
+        // Those who wait have their turns now; without any, this one has it again at once.
+        self.turn = None;
+        if let Ok(mut turn) = self.turns.try_lock() {
+            turn.commit_open().await;
+        } else {
+            // In a task of its own: it is the commit of others too, whatever becomes of this operation.
+            let (turns, outcome) = (Arc::clone(&self.turns), Arc::clone(&outcome));
+            tokio::spawn(async move {
+                let mut turn = turns.lock().await;
+                if outcome.get().is_none() {
+                    turn.commit_open().await;
+                }
+            });
+        }
+        outcome.wait().await.clone()
     }
 }
 
@@ -75,30 +179,126 @@ impl Deref for Write {
     type Target = SqliteConnection;
 
     fn deref(&self) -> &SqliteConnection {
-        let connection = self.connection.as_ref().and_then(|connection| connection.as_ref());
+        let connection = self.turn.as_ref().and_then(|turn| turn.connection.as_ref());
         connection.expect("the connection is there until the drop")
     }
 }
 
 impl DerefMut for Write {
     fn deref_mut(&mut self) -> &mut SqliteConnection {
-        let connection = self.connection.as_mut().and_then(|connection| connection.as_mut());
-        connection.expect("the connection is there until the drop")
+        self.turn.as_mut().expect("the connection is there until the drop").connection()
     }
 }
 
 impl Drop for Write {
     fn drop(&mut self) {
-        if !self.open {
-            return;
+        let joined = self.joined;
+        if let Some(mut turn) = self.turn.take() {
+            tokio::spawn(async move { turn.roll_back(joined).await });
         }
-        if let Some(mut connection) = self.connection.take() {
-            tokio::spawn(async move {
-                if let Some(connection) = connection.as_mut() {
-                    // It fails where there is nothing to roll back: `BEGIN` was refused, or SQLite has rolled back itself.
-                    let _ = connection.execute("ROLLBACK").await;
-                }
-            });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A writer on an empty table, and how many transactions were committed on it.
+    async fn writer() -> (Arc<Writer>, Arc<AtomicUsize>) {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        connection.execute("CREATE TABLE t (n INTEGER NOT NULL UNIQUE)").await.unwrap();
+        let commits = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&commits);
+        connection.lock_handle().await.unwrap().set_commit_hook(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            true
+        });
+        (Arc::new(Writer::new(connection)), commits)
+    }
+
+    /// Has so many writes begin while another one is under way, each of which inserts its number.
+    async fn together(writer: &Arc<Writer>, numbers: &'static [i64]) -> Vec<Result<()>> {
+        let first = writer.begin_shared().await.unwrap();
+        let waiting: Vec<_> =
+            numbers.iter().map(|number| tokio::spawn(insert(Arc::clone(writer), *number))).collect();
+        // All of them have asked for their turn once each has been polled.
+        tokio::task::yield_now().await;
+        first.commit().await.unwrap();
+        let mut outcomes = Vec::new();
+        for write in waiting {
+            outcomes.push(write.await.unwrap());
         }
+        outcomes
+    }
+
+    async fn insert(writer: Arc<Writer>, number: i64) -> Result<()> {
+        let mut write = writer.begin_shared().await?;
+        sqlx::query("INSERT INTO t VALUES ($1)").bind(number).execute(&mut *write).await?;
+        write.commit().await
+    }
+
+    async fn stored(writer: &Writer) -> Vec<i64> {
+        let mut write = writer.begin().await.unwrap();
+        let numbers = sqlx::query_scalar("SELECT n FROM t ORDER BY n").fetch_all(&mut *write).await.unwrap();
+        write.commit().await.unwrap();
+        numbers
+    }
+
+    #[tokio::test]
+    async fn writes_that_wait_for_one_another_share_a_commit() {
+        let (writer, commits) = writer().await;
+        assert!(together(&writer, &[1, 2, 3]).await.iter().all(Result::is_ok));
+        assert_eq!(commits.load(Ordering::SeqCst), 1);
+        assert_eq!(stored(&writer).await, [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_leaves_those_that_share_its_commit_alone() {
+        let (writer, commits) = writer().await;
+        let outcomes = together(&writer, &[1, 1, 2]).await;
+        assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+        assert_eq!(commits.load(Ordering::SeqCst), 1);
+        assert_eq!(stored(&writer).await, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_takes_the_transaction_with_it_fails_those_that_shared_it() {
+        let (writer, _) = writer().await;
+        let mut first = writer.begin_shared().await.unwrap();
+        first.execute("INSERT INTO t VALUES (1)").await.unwrap();
+        let other = Arc::clone(&writer);
+        let second = tokio::spawn(async move {
+            let mut write = other.begin_shared().await?;
+            // As SQLite does by itself where the disk is full.
+            write.execute("ROLLBACK").await?;
+            write.execute("no statement").await?;
+            write.commit().await
+        });
+        tokio::task::yield_now().await;
+        assert!(first.commit().await.unwrap_err().passes());
+        second.await.unwrap().unwrap_err();
+        insert(Arc::clone(&writer), 2).await.unwrap();
+        assert_eq!(stored(&writer).await, [2]);
+    }
+
+    #[tokio::test]
+    async fn a_write_of_its_own_commits_what_waits_before_it_begins() {
+        let (writer, commits) = writer().await;
+        let mut first = writer.begin_shared().await.unwrap();
+        first.execute("INSERT INTO t VALUES (1)").await.unwrap();
+        let other = Arc::clone(&writer);
+        let own = tokio::spawn(async move {
+            let mut write = other.begin().await?;
+            write.execute("INSERT INTO t VALUES (2)").await?;
+            drop(write);
+            Ok::<_, crate::store::StoreError>(())
+        });
+        tokio::task::yield_now().await;
+        first.commit().await.unwrap();
+        own.await.unwrap().unwrap();
+        assert_eq!(commits.load(Ordering::SeqCst), 1);
+        assert_eq!(stored(&writer).await, [1], "what was dropped is rolled back alone");
     }
 }
