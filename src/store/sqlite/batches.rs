@@ -1,11 +1,16 @@
-//! Statements over many rows: single statements over a `VALUES` list, whose text sqlx builds from constants and
-//! placeholders only. There is one writer, so nothing needs to be locked.
+//! Statements over many rows. There is one writer, so nothing needs to be locked.
+//!
+//! Those that insert and update many rows do so `OR FAIL`: a row that cannot be written then ends the statement where it is
+//! and the transaction with it, and SQLite need not keep a copy of every page in order to take back the statement alone.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::LazyLock};
 
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection, sqlite::SqliteQueryResult};
 
-use super::Write;
+use super::{
+    Write,
+    values::{OverRows, ROWS_MAX},
+};
 use crate::{
     clock::UnixMs,
     delivery::AbandonedReason,
@@ -20,9 +25,6 @@ use crate::{
         sql::destination_columns,
     },
 };
-
-/// Rows of one `VALUES` list: a few hundred keep a statement's text and its bound values small.
-const ROWS_PER_STATEMENT: usize = 256;
 
 const PRUNABLE_EVENTS: &str = "SELECT e.id FROM events e WHERE e.id < $1 AND NOT EXISTS \
      (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.status IN ('pending', 'held')) ORDER BY e.id LIMIT $2";
@@ -60,46 +62,60 @@ pub(super) async fn keep_event(write: &mut Write, id: &str) -> Result<bool> {
     Ok(found.is_some())
 }
 
+static REMEMBERED: LazyLock<OverRows> = LazyLock::new(|| {
+    OverRows::new(
+        "SELECT k.merchant_id, k.livemode, k.key, k.fingerprint, k.event_id FROM",
+        4,
+        "AS wanted CROSS JOIN idempotency_keys k ON k.merchant_id = wanted.column1 AND k.livemode = wanted.column2 \
+         AND k.key = wanted.column3 AND k.expires_at > wanted.column4",
+    )
+});
+
 pub(super) async fn remembered(
     write: &mut Write,
     keyed: &[(&Tenant, &str)],
     now: UnixMs,
 ) -> Result<Vec<RememberedRow>> {
     let mut remembered = Vec::new();
-    for keys in keyed.chunks(ROWS_PER_STATEMENT) {
-        let mut lookup = QueryBuilder::<Sqlite>::new("WITH wanted (merchant_id, livemode, key) AS (");
-        lookup.push_values(keys, |mut row, (tenant, key)| {
-            row.push_bind(tenant.merchant_id.as_str()).push_bind(tenant.livemode).push_bind(*key);
-        });
-        lookup.push(
-            ") SELECT k.merchant_id, k.livemode, k.key, k.fingerprint, k.event_id FROM wanted CROSS JOIN idempotency_keys k \
-             ON k.merchant_id = wanted.merchant_id AND k.livemode = wanted.livemode AND k.key = wanted.key \
-             WHERE k.expires_at > ",
-        );
-        lookup.push_bind(now.0);
-        remembered.extend(lookup.build_query_as().fetch_all(&mut **write).await?);
+    for keys in keyed.chunks(ROWS_MAX) {
+        let mut lookup = sqlx::query_as(REMEMBERED.text(keys.len()));
+        for (tenant, key) in keys {
+            lookup = lookup.bind(tenant.merchant_id.as_str()).bind(tenant.livemode).bind(*key).bind(now.0);
+        }
+        remembered.extend(lookup.fetch_all(&mut **write).await?);
     }
     Ok(remembered)
 }
 
+static ENDPOINTS_OF: LazyLock<OverRows> = LazyLock::new(|| {
+    OverRows::new(
+        concat!("SELECT ", destination_columns!(), " FROM"),
+        2,
+        "AS tenant CROSS JOIN webhook_endpoints e ON e.merchant_id = tenant.column1 AND e.livemode = tenant.column2 \
+         AND e.deleted_at IS NULL CROSS JOIN signing_secrets s ON s.webhook_endpoint_id = e.id ORDER BY e.id, s.id DESC",
+    )
+});
+
 pub(super) async fn endpoints_of(write: &mut Write, tenants: &[&Tenant]) -> Result<Vec<DestinationRow>> {
     let mut endpoints = Vec::new();
-    for tenants in tenants.chunks(ROWS_PER_STATEMENT) {
-        let mut lookup = QueryBuilder::<Sqlite>::new("WITH tenant (merchant_id, livemode) AS (");
-        lookup.push_values(tenants, |mut row, tenant| {
-            row.push_bind(tenant.merchant_id.as_str()).push_bind(tenant.livemode);
-        });
-        lookup.push(concat!(
-            ") SELECT ",
-            destination_columns!(),
-            " FROM tenant CROSS JOIN webhook_endpoints e ON e.merchant_id = tenant.merchant_id \
-             AND e.livemode = tenant.livemode AND e.deleted_at IS NULL \
-             CROSS JOIN signing_secrets s ON s.webhook_endpoint_id = e.id ORDER BY e.id, s.id DESC",
-        ));
-        endpoints.extend(lookup.build_query_as().fetch_all(&mut **write).await?);
+    for tenants in tenants.chunks(ROWS_MAX) {
+        let mut lookup = sqlx::query_as(ENDPOINTS_OF.text(tenants.len()));
+        for tenant in tenants {
+            lookup = lookup.bind(tenant.merchant_id.as_str()).bind(tenant.livemode);
+        }
+        endpoints.extend(lookup.fetch_all(&mut **write).await?);
     }
     Ok(endpoints)
 }
+
+static INSERT_KEYS: LazyLock<OverRows> = LazyLock::new(|| {
+    OverRows::new(
+        "INSERT OR REPLACE INTO idempotency_keys (merchant_id, livemode, key, fingerprint, event_id, expires_at) \
+         SELECT * FROM",
+        6,
+        "WHERE column1 IS NOT NULL",
+    )
+});
 
 /// Remembers keys; an earlier use whose time has ended is replaced. Answers how many it could.
 pub(super) async fn insert_keys(
@@ -108,19 +124,35 @@ pub(super) async fn insert_keys(
     ends_at: UnixMs,
     _: UnixMs,
 ) -> Result<usize> {
-    for keys in keys.chunks(ROWS_PER_STATEMENT) {
-        let mut insert = QueryBuilder::<Sqlite>::new(
-            "INSERT OR REPLACE INTO idempotency_keys (merchant_id, livemode, key, fingerprint, event_id, expires_at) ",
-        );
-        insert.push_values(keys, |mut row, values| {
-            row.push_bind(values.tenant.merchant_id.as_str()).push_bind(values.tenant.livemode);
-            row.push_bind(values.key.as_str()).push_bind(values.fingerprint.to_vec());
-            row.push_bind(values.event_id.to_string()).push_bind(ends_at.0);
-        });
-        insert.build().execute(&mut **write).await?;
+    for keys in keys.chunks(ROWS_MAX) {
+        let mut insert = sqlx::query(INSERT_KEYS.text(keys.len()));
+        for values in keys {
+            insert = insert.bind(values.tenant.merchant_id.as_str()).bind(values.tenant.livemode);
+            insert = insert.bind(values.key.as_str()).bind(values.fingerprint.to_vec());
+            insert = insert.bind(values.event_id.to_string()).bind(ends_at.0);
+        }
+        insert.execute(&mut **write).await?;
     }
     Ok(keys.len())
 }
+
+static INSERT_EVENTS: LazyLock<OverRows> = LazyLock::new(|| {
+    OverRows::new(
+        "INSERT OR FAIL INTO events (id, merchant_id, livemode, type, created_at, body, only_endpoint_id) \
+         SELECT * FROM",
+        7,
+        "WHERE column1 IS NOT NULL",
+    )
+});
+static INSERT_DELIVERIES: LazyLock<OverRows> = LazyLock::new(|| {
+    OverRows::new(
+        "INSERT OR FAIL INTO deliveries (id, merchant_id, livemode, event_id, webhook_endpoint_id, status, \
+           next_attempt_at, claimable_at, lease_token, created_at, window_started_at, attempt_count, ladder_failures) \
+         SELECT *, column10, 0, 0 FROM",
+        10,
+        "WHERE column1 IS NOT NULL",
+    )
+});
 
 /// Inserts events and their deliveries.
 pub(super) async fn insert_events(
@@ -129,31 +161,26 @@ pub(super) async fn insert_events(
     deliveries: &[DeliveryValues],
     now: UnixMs,
 ) -> Result<()> {
-    for events in events.chunks(ROWS_PER_STATEMENT) {
-        let mut insert = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO events (id, merchant_id, livemode, type, created_at, body, only_endpoint_id) ",
-        );
-        insert.push_values(events, |mut row, event| {
-            row.push_bind(event.id.to_string()).push_bind(event.tenant.merchant_id.as_str());
-            row.push_bind(event.tenant.livemode).push_bind(event.event_type.as_str());
-            row.push_bind(event.created_at.0).push_bind(event.body.as_ref());
-            row.push_bind(event.only_endpoint.map(|endpoint| endpoint.to_string()));
-        });
-        insert.build().execute(&mut **write).await?;
+    for events in events.chunks(ROWS_MAX) {
+        let mut insert = sqlx::query(INSERT_EVENTS.text(events.len()));
+        for event in events {
+            insert = insert.bind(event.id.to_string()).bind(event.tenant.merchant_id.as_str());
+            insert = insert.bind(event.tenant.livemode).bind(event.event_type.as_str());
+            insert = insert.bind(event.created_at.0).bind(event.body.as_ref());
+            insert = insert.bind(event.only_endpoint.map(|endpoint| endpoint.to_string()));
+        }
+        insert.execute(&mut **write).await?;
     }
-    for deliveries in deliveries.chunks(ROWS_PER_STATEMENT) {
-        let mut insert = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO deliveries (id, merchant_id, livemode, event_id, webhook_endpoint_id, status, attempt_count, \
-             ladder_failures, window_started_at, next_attempt_at, claimable_at, lease_token, created_at) ",
-        );
-        insert.push_values(deliveries, |mut row, delivery| {
-            row.push_bind(delivery.id.to_string()).push_bind(delivery.tenant.merchant_id.as_str());
-            row.push_bind(delivery.tenant.livemode).push_bind(delivery.event_id.to_string());
-            row.push_bind(delivery.endpoint_id.to_string()).push_bind(delivery.status());
-            row.push("0, 0").push_bind(now.0).push_bind(delivery.next_attempt_at(now));
-            row.push_bind(delivery.claimable_at(now)).push_bind(delivery.lease_token()).push_bind(now.0);
-        });
-        insert.build().execute(&mut **write).await?;
+    for deliveries in deliveries.chunks(ROWS_MAX) {
+        let mut insert = sqlx::query(INSERT_DELIVERIES.text(deliveries.len()));
+        for delivery in deliveries {
+            insert = insert.bind(delivery.id.to_string()).bind(delivery.tenant.merchant_id.as_str());
+            insert = insert.bind(delivery.tenant.livemode).bind(delivery.event_id.to_string());
+            insert = insert.bind(delivery.endpoint_id.to_string()).bind(delivery.status());
+            insert = insert.bind(delivery.next_attempt_at(now)).bind(delivery.claimable_at(now));
+            insert = insert.bind(delivery.lease_token()).bind(now.0);
+        }
+        insert.execute(&mut **write).await?;
     }
     Ok(())
 }
@@ -235,18 +262,22 @@ fn json(list: &(impl serde::Serialize + ?Sized)) -> String {
     serde_json::to_string(list).expect("texts and numbers are JSON")
 }
 
+static RELEASE: LazyLock<OverRows> = LazyLock::new(|| {
+    OverRows::new(
+        "UPDATE deliveries AS d SET lease_token = NULL, claimable_at = d.next_attempt_at FROM",
+        2,
+        "AS given WHERE d.id = given.column1 AND d.lease_token = given.column2 AND d.status = 'pending'",
+    )
+});
+
 /// Fenced by the lease, so that a lease given back late frees nobody else's.
 pub(super) async fn release(write: &mut Write, leases: &[(DeliveryId, LeaseToken)]) -> Result<()> {
-    for leases in leases.chunks(ROWS_PER_STATEMENT) {
-        let mut release = QueryBuilder::<Sqlite>::new("WITH given (id, lease) AS (");
-        release.push_values(leases, |mut row, (id, lease)| {
-            row.push_bind(id.to_string()).push_bind(lease.to_string());
-        });
-        release.push(
-            ") UPDATE deliveries AS d SET lease_token = NULL, claimable_at = d.next_attempt_at FROM given \
-             WHERE d.id = given.id AND d.lease_token = given.lease AND d.status = 'pending'",
-        );
-        release.build().execute(&mut **write).await?;
+    for leases in leases.chunks(ROWS_MAX) {
+        let mut release = sqlx::query(RELEASE.text(leases.len()));
+        for (id, lease) in leases {
+            release = release.bind(id.to_string()).bind(lease.to_string());
+        }
+        release.execute(&mut **write).await?;
     }
     Ok(())
 }
@@ -261,49 +292,80 @@ pub(super) async fn standings(write: &mut Write, ids: &[String]) -> Result<Vec<S
     Ok(lookup.build_query_as().fetch_all(&mut **write).await?)
 }
 
+static UPDATE_ATTEMPTED: LazyLock<OverRows> = LazyLock::new(|| {
+    OverRows::new(
+        "UPDATE OR FAIL deliveries AS d SET attempt_count = column5, ladder_failures = column6, status = column7, \
+           abandoned_reason = column8, next_attempt_at = column9, claimable_at = column9, lease_token = NULL FROM",
+        9,
+        "WHERE d.id = column1 AND d.lease_token = column2 AND d.status = column3 AND d.window_started_at = column4",
+    )
+});
+/// Of deliveries and numbers of attempts, those deliveries that are updated after that attempt, which is not stored yet.
+static UPDATED: LazyLock<OverRows> = LazyLock::new(|| {
+    OverRows::new(
+        "SELECT d.id FROM",
+        2,
+        "CROSS JOIN deliveries d ON d.id = column1 AND d.attempt_count = column2 \
+         WHERE NOT EXISTS (SELECT 1 FROM attempts a WHERE a.delivery_id = column1 AND a.number = column2)",
+    )
+});
+static INSERT_ATTEMPTS: LazyLock<OverRows> = LazyLock::new(|| {
+    OverRows::new(
+        "INSERT OR FAIL INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
+           failure_message, response_body, address) SELECT * FROM",
+        10,
+        "WHERE column1 IS NOT NULL",
+    )
+});
+
 /// Brings deliveries to where they stand after their attempts, and keeps those, as far as they still have their lease and
 /// stand as expected. Answers which.
 pub(super) async fn store_attempts(write: &mut Write, changes: &[Change<'_>]) -> Result<Vec<String>> {
-    let mut update = QueryBuilder::<Sqlite>::new(
-        "WITH r (id, lease, was, window_started_at, attempt_count, ladder_failures, status, abandoned_reason, \
-         next_attempt_at) AS (",
-    );
-    update.push_values(changes, |mut row, Change { result, before, after }| {
-        row.push_bind(result.delivery_id.to_string()).push_bind(result.lease.to_string());
-        row.push_bind(before.status.as_str()).push_bind(before.window_started_at.0);
-        row.push_bind(result.attempt.number)
-            .push_bind(after.ladder_failures)
-            .push_bind(after.status.as_str());
-        row.push_bind(after.abandoned_reason.map(AbandonedReason::as_str));
-        row.push_bind(after.next_attempt_at.map(|at| at.0));
-    });
-    update.push(
-        ") UPDATE deliveries AS d SET attempt_count = r.attempt_count, ladder_failures = r.ladder_failures, \
-         status = r.status, abandoned_reason = r.abandoned_reason, next_attempt_at = r.next_attempt_at, \
-         claimable_at = r.next_attempt_at, lease_token = NULL FROM r WHERE d.id = r.id AND d.lease_token = r.lease \
-         AND d.status = r.was AND d.window_started_at = r.window_started_at RETURNING id",
-    );
-    let written: Vec<(String,)> = update.build_query_as().fetch_all(&mut **write).await?;
-    if written.is_empty() {
+    let mut stored = Vec::with_capacity(changes.len());
+    for changes in changes.chunks(ROWS_MAX) {
+        stored.extend(store_some_attempts(write, changes).await?);
+    }
+    Ok(stored)
+}
+
+async fn store_some_attempts(write: &mut Write, changes: &[Change<'_>]) -> Result<Vec<String>> {
+    let mut update = sqlx::query(UPDATE_ATTEMPTED.text(changes.len()));
+    for Change { result, before, after } in changes {
+        update = update.bind(result.delivery_id.to_string()).bind(result.lease.to_string());
+        update = update.bind(before.status.as_str()).bind(before.window_started_at.0);
+        update = update.bind(result.attempt.number).bind(after.ladder_failures).bind(after.status.as_str());
+        update = update.bind(after.abandoned_reason.map(AbandonedReason::as_str));
+        update = update.bind(after.next_attempt_at.map(|at| at.0));
+    }
+    let updated = affected(&update.execute(&mut **write).await?);
+    let mut attempts: Vec<_> = changes
+        .iter()
+        .map(|change| (change.result.delivery_id.to_string(), &change.result.attempt))
+        .collect();
+    // Asked only where some are missing: each row that a statement answers wakes whoever reads it.
+    if updated < changes.len() {
+        let mut lookup = sqlx::query_scalar(UPDATED.text(changes.len()));
+        for (id, attempt) in &attempts {
+            lookup = lookup.bind(id.clone()).bind(attempt.number);
+        }
+        let ids: HashSet<String> = lookup.fetch_all(&mut **write).await?.into_iter().collect();
+        expect_affected("deliveries", ids.len(), updated)?;
+        attempts.retain(|(id, _)| ids.contains(id));
+    }
+    if attempts.is_empty() {
         return Ok(Vec::new());
     }
-    let mut insert = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
-         failure_message, response_body, address) ",
-    );
-    let ids: HashSet<&str> = written.iter().map(|(id,)| id.as_str()).collect();
-    let attempts =
-        changes.iter().map(|change| (change.result.delivery_id.to_string(), &change.result.attempt));
-    insert.push_values(attempts.filter(|(id, _)| ids.contains(id.as_str())), |mut row, (id, attempt)| {
-        row.push_bind(id).push_bind(attempt.number).push_bind(attempt.id.to_string());
-        row.push_bind(attempt.started_at.0).push_bind(attempt.duration_ms);
-        row.push_bind(attempt.response_status.map(i32::from));
-        row.push_bind(attempt.failure_code.map(crate::transport::FailureCode::as_str));
-        row.push_bind(attempt.failure_message.as_deref()).push_bind(attempt.response_body.as_deref());
-        row.push_bind(attempt.address.as_deref());
-    });
-    insert.build().execute(&mut **write).await?;
-    Ok(written.into_iter().map(|(id,)| id).collect())
+    let mut insert = sqlx::query(INSERT_ATTEMPTS.text(attempts.len()));
+    for (id, attempt) in &attempts {
+        insert = insert.bind(id.clone()).bind(attempt.number).bind(attempt.id.to_string());
+        insert = insert.bind(attempt.started_at.0).bind(attempt.duration_ms);
+        insert = insert.bind(attempt.response_status.map(i32::from));
+        insert = insert.bind(attempt.failure_code.map(crate::transport::FailureCode::as_str));
+        insert = insert.bind(attempt.failure_message.as_deref()).bind(attempt.response_body.as_deref());
+        insert = insert.bind(attempt.address.as_deref());
+    }
+    insert.execute(&mut **write).await?;
+    Ok(attempts.into_iter().map(|(id, _)| id).collect())
 }
 
 /// Removes events below `cut` that have no open delivery, with all that belongs to them; answers how many events.

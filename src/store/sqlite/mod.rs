@@ -7,6 +7,7 @@ mod batches;
 mod connect;
 #[path = "../operations/mod.rs"]
 mod operations;
+mod values;
 mod writer;
 
 use std::{
