@@ -7,8 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::{
     clock::{Clock, UnixMs},
     delivery::{AbandonedReason, Attempt, AttemptResult, LeasedDelivery, Verdict},
-    endpoint::LIVING_SECRETS_MAX,
-    endpoint::SealedSecret,
+    endpoint::{Destination, LIVING_SECRETS_MAX, Opened},
     endpoint_url::EndpointUrl,
     id::IdSource,
     schedule::{Next, Schedule, parse_retry_after},
@@ -64,15 +63,22 @@ impl Attempter {
     }
 
     fn request(&self, delivery: &LeasedDelivery, now: UnixMs) -> Result<AttemptRequest, String> {
-        let url = EndpointUrl::from_stored(&delivery.destination.url)
-            .map_err(|error| format!("the endpoint's address cannot be called: {error}"))?;
-        let mut secrets = Vec::with_capacity(LIVING_SECRETS_MAX);
-        for secret in living(&delivery.destination.secrets, now) {
-            secrets.push(self.open(&secret.id.to_string(), &secret.sealed)?);
-        }
+        let opened = delivery.destination.opened(|destination| self.opened(destination, now))?;
+        let secrets: Vec<_> = living(&opened.secrets, now).collect();
         let headers =
             headers(delivery, &secrets, now).map_err(|error| format!("a header cannot be sent: {error}"))?;
-        Ok(AttemptRequest { url, headers, body: delivery.body.clone() })
+        Ok(AttemptRequest { url: opened.url.clone(), headers, body: delivery.body.clone() })
+    }
+
+    /// Reads the address, and opens the secrets that have not ended.
+    fn opened(&self, destination: &Destination, now: UnixMs) -> Result<Opened, String> {
+        let url = EndpointUrl::from_stored(&destination.url)
+            .map_err(|error| format!("the endpoint's address cannot be called: {error}"))?;
+        let mut secrets = Vec::with_capacity(destination.secrets.len());
+        for secret in destination.secrets.iter().filter(|secret| lives(secret.expires_at, now)) {
+            secrets.push((self.open(&secret.id.to_string(), &secret.sealed)?, secret.expires_at));
+        }
+        Ok(Opened { url, secrets })
     }
 
     fn open(&self, id: &str, sealed: &crate::vault::Sealed) -> Result<SigningSecret, String> {
@@ -131,10 +137,14 @@ impl Attempter {
     }
 }
 
+fn lives(expires_at: Option<UnixMs>, now: UnixMs) -> bool {
+    expires_at.is_none_or(|end| end > now)
+}
+
 /// The newest of the secrets, of those that have not ended. They stand newest first.
-fn living(secrets: &[SealedSecret], now: UnixMs) -> impl Iterator<Item = &SealedSecret> {
-    let living = secrets.iter().filter(move |secret| secret.expires_at.is_none_or(|end| end > now));
-    living.take(LIVING_SECRETS_MAX)
+fn living<S>(secrets: &[(S, Option<UnixMs>)], now: UnixMs) -> impl Iterator<Item = &S> {
+    let living = secrets.iter().filter(move |(_, expires_at)| lives(*expires_at, now));
+    living.map(|(secret, _)| secret).take(LIVING_SECRETS_MAX)
 }
 
 /// An exchange that never left this process.
@@ -167,7 +177,7 @@ fn asked_pause(response: &Response, now: UnixMs) -> Option<Duration> {
 
 fn headers(
     delivery: &LeasedDelivery,
-    secrets: &[SigningSecret],
+    secrets: &[&SigningSecret],
     now: UnixMs,
 ) -> Result<HeaderMap, header::InvalidHeaderValue> {
     const SIGNATURE: HeaderName = HeaderName::from_static("k-payments-signature");
@@ -181,13 +191,12 @@ fn headers(
 
     let (seconds, body) = (now.seconds(), delivery.body.as_ref());
     let event_id = delivery.event_id.to_string();
-    let secrets: Vec<&SigningSecret> = secrets.iter().collect();
-    let standard = standard_webhooks_signature(&secrets, &event_id, seconds, body);
+    let standard = standard_webhooks_signature(secrets, &event_id, seconds, body);
 
     let mut headers = HeaderMap::with_capacity(11);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-    headers.insert(SIGNATURE, HeaderValue::try_from(k_payments_signature(&secrets, seconds, body))?);
+    headers.insert(SIGNATURE, HeaderValue::try_from(k_payments_signature(secrets, seconds, body))?);
     headers.insert(EVENT_ID, HeaderValue::try_from(&event_id)?);
     headers.insert(EVENT_TYPE, HeaderValue::from_static(delivery.event_type.as_str()));
     headers.insert(DELIVERY_ID, HeaderValue::try_from(delivery.id.to_string())?);
@@ -201,23 +210,13 @@ fn headers(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{entropy::Entropy, vault::Sealed};
 
     #[test]
     fn an_attempt_is_signed_with_the_five_newest_secrets_that_have_not_ended() {
-        let ids = IdSource::new(Entropy::os());
-        let now = UnixMs(1_000);
         let ends =
             [None, Some(1_001), Some(1_000), Some(2_000), Some(3_000), Some(4_000), Some(5_000), Some(6_000)];
-        let secrets: Vec<SealedSecret> = ends
-            .iter()
-            .map(|end| SealedSecret {
-                id: ids.next(now),
-                sealed: Sealed { key_id: String::new(), ciphertext: Vec::new() },
-                expires_at: end.map(UnixMs),
-            })
-            .collect();
-        let living: Vec<_> = living(&secrets, now).map(|secret| secret.expires_at).collect();
-        assert_eq!(living, [0, 1, 3, 4, 5].map(|index| secrets[index].expires_at));
+        let secrets: Vec<_> = ends.iter().enumerate().map(|(index, end)| (index, end.map(UnixMs))).collect();
+        let living: Vec<_> = living(&secrets, UnixMs(1_000)).copied().collect();
+        assert_eq!(living, [0, 1, 3, 4, 5]);
     }
 }

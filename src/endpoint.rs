@@ -1,8 +1,10 @@
 //! What a webhook endpoint is: an address a merchant registered, the events it wants, and whether it is on.
 
+use std::sync::OnceLock;
+
 use crate::{
-    clock::UnixMs, event::EventType, id::EndpointId, id::SecretId, merchant::Tenant, vault::Sealed,
-    words::words,
+    clock::UnixMs, endpoint_url::EndpointUrl, event::EventType, id::EndpointId, id::SecretId,
+    merchant::Tenant, signature::SigningSecret, vault::Sealed, words::words,
 };
 
 /// A registered endpoint, as stored.
@@ -124,7 +126,7 @@ pub struct SealedSecret {
 }
 
 /// What an attempt needs to know of its endpoint.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Destination {
     /// The endpoint.
     pub endpoint_id: EndpointId,
@@ -132,6 +134,29 @@ pub struct Destination {
     pub url: String,
     /// The secrets to sign with, newest first; expired ones are left out when signing.
     pub secrets: Vec<SealedSecret>,
+    opened: OnceLock<Result<Opened, String>>,
+}
+
+/// A destination, read: the deliveries that were leased together share it, and the first of them has it made.
+#[derive(Debug)]
+pub struct Opened {
+    /// Where to send.
+    pub url: EndpointUrl,
+    /// The secrets to sign with, newest first, and when each stops signing.
+    pub secrets: Vec<(SigningSecret, Option<UnixMs>)>,
+}
+
+impl Destination {
+    /// Where an endpoint's deliveries go, as the store has it.
+    #[must_use]
+    pub fn new(endpoint_id: EndpointId, url: String, secrets: Vec<SealedSecret>) -> Self {
+        Self { endpoint_id, url, secrets, opened: OnceLock::new() }
+    }
+
+    /// What `open` makes of it, or why it cannot; asked once.
+    pub fn opened(&self, open: impl FnOnce(&Self) -> Result<Opened, String>) -> Result<&Opened, String> {
+        self.opened.get_or_init(|| open(self)).as_ref().map_err(Clone::clone)
+    }
 }
 
 #[cfg(test)]

@@ -229,11 +229,11 @@ pub(super) fn candidates(rows: Vec<DestinationRow>) -> Result<Vec<Candidate>> {
             },
             enabled_events: read_enabled_events(&row.enabled_events, &row.id)?,
             enabled: row.status == "enabled",
-            destination: Arc::new(Destination {
-                endpoint_id: read(&row.id, ENDPOINTS, "id", &row.id)?,
-                url: row.url,
+            destination: Arc::new(Destination::new(
+                read(&row.id, ENDPOINTS, "id", &row.id)?,
+                row.url,
                 secrets,
-            }),
+            )),
         });
     }
     Ok(candidates)

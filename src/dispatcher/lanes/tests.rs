@@ -19,7 +19,7 @@ impl Fixture {
 
     /// Offers so many deliveries; answers how many were taken.
     fn offer(&mut self, endpoint_id: EndpointId, count: usize) -> usize {
-        let destination = Arc::new(Destination { endpoint_id, url: String::new(), secrets: Vec::new() });
+        let destination = Arc::new(Destination::new(endpoint_id, String::new(), Vec::new()));
         let deliveries = (0..count).map(|_| LeasedDelivery {
             id: self.ids.next(UnixMs(0)),
             lease: self.ids.next(UnixMs(0)),
