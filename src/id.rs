@@ -63,6 +63,8 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// 26 characters of five bits hold 130 bits, of which the first two are zero.
 const LENGTH: usize = 26;
 
+const PREFIX_LENGTH_MAX: usize = 5;
+
 impl<K: Kind> Id<K> {
     const fn new(value: u128) -> Self {
         Self { value, kind: PhantomData }
@@ -84,13 +86,15 @@ impl<K: Kind> Id<K> {
 
 impl<K: Kind> fmt::Display for Id<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(K::PREFIX)?;
-        f.write_str("_")?;
-        let mut text = [0; LENGTH];
-        for (place, character) in text.iter_mut().rev().enumerate() {
+        // Written whole, so that making a `String` of it allocates once.
+        let (prefix, mut text) = (K::PREFIX.as_bytes(), [0; PREFIX_LENGTH_MAX + 1 + LENGTH]);
+        let text = &mut text[..prefix.len() + 1 + LENGTH];
+        text[..prefix.len()].copy_from_slice(prefix);
+        text[prefix.len()] = b'_';
+        for (place, character) in text[prefix.len() + 1..].iter_mut().rev().enumerate() {
             *character = ALPHABET[(self.value >> (5 * place)) as usize & 31];
         }
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        f.write_str(std::str::from_utf8(text).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Request bodies: the members of a JSON object, read one by one, with every bad one named at once.
 
-use std::{collections::HashSet, fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use axum::{
     body::Body,
@@ -77,13 +77,17 @@ async fn collect(body: Body, max: usize, deadline: Duration) -> Result<Bytes, Ap
 pub(super) struct Fields<'a> {
     /// What stands before the names in messages: nothing, or `events[3].`.
     prefix: String,
-    members: Vec<(String, &'a RawValue)>,
+    members: Vec<(Name<'a>, &'a RawValue)>,
     known: Vec<&'static str>,
     errors: FieldErrors,
 }
 
+/// A member's name. Nearly all are what stands in the body, which need not be copied.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// The members of an object in order, duplicates included.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
+struct Members<'a>(Vec<(Name<'a>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -97,7 +101,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
                 let mut members = Vec::new();
-                while let Some(member) = map.next_entry::<String, &'de RawValue>()? {
+                while let Some(member) = map.next_entry::<Name<'de>, &'de RawValue>()? {
                     members.push(member);
                 }
                 Ok(Members(members))
@@ -129,13 +133,10 @@ impl<'a> Fields<'a> {
     fn of(members: Members<'a>, prefix: String) -> Self {
         let mut fields =
             Self { prefix, members: members.0, known: Vec::new(), errors: FieldErrors::default() };
-        let mut seen = HashSet::new();
-        let twice: Vec<String> = fields
-            .members
-            .iter()
-            .map(|(name, _)| name.clone())
-            .filter(|name| !seen.insert(name.clone()))
-            .collect();
+        let mut names: Vec<&str> = fields.members.iter().map(|(name, _)| &*name.0).collect();
+        names.sort_unstable();
+        let twice = names.windows(2).filter(|pair| pair[0] == pair[1]);
+        let twice: Vec<String> = twice.map(|pair| pair[0].to_owned()).collect();
         for name in twice {
             fields.error(&name, "is given twice");
         }
@@ -158,15 +159,15 @@ impl<'a> Fields<'a> {
 
     /// Whether a member is given and not read yet.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.members.iter().any(|(member, _)| member == name)
+        self.members.iter().any(|(member, _)| member.0 == name)
     }
 
     /// The raw text of a member.
     pub(super) fn raw(&mut self, name: &'static str) -> Option<&'a RawValue> {
         self.known.push(name);
-        let index = self.members.iter().position(|(member, _)| member == name)?;
+        let index = self.members.iter().position(|(member, _)| member.0 == name)?;
         let raw = self.members.remove(index).1;
-        self.members.retain(|(member, _)| member != name);
+        self.members.retain(|(member, _)| member.0 != name);
         Some(raw)
     }
 
@@ -214,7 +215,7 @@ impl<'a> Fields<'a> {
     }
 
     fn into_errors(mut self) -> FieldErrors {
-        for (name, _) in std::mem::take(&mut self.members) {
+        for (Name(name), _) in std::mem::take(&mut self.members) {
             let message = near(&name, self.known.iter().copied()).map_or_else(
                 || "is not a known field".to_owned(),
                 |nearest| format!("is not a known field; the nearest is {nearest}"),
