@@ -1,7 +1,11 @@
 //! Around every handler: its request id, its limits, the body of its errors, and the headers of every answer.
 
 use std::{
+    panic::AssertUnwindSafe,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll, ready},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -11,6 +15,8 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use futures_util::FutureExt as _;
+use tokio::runtime::Handle;
 
 use super::{Api, error::ApiError};
 use crate::{
@@ -100,16 +106,18 @@ impl Outermost {
         response
     }
 
-    /// In a task of its own: a client that hangs up, and a deadline that passes, cannot stop a transaction half-way; and a
-    /// panic ends here.
+    /// To its end, whatever happens: a client that hangs up, and a deadline that passes, cannot stop a transaction half-way;
+    /// and a panic ends here.
     async fn answer(&self, request: Request, next: Next) -> Response {
-        let handled = tokio::spawn(async move { next.run(request).await });
+        let handled = ToItsEnd::new(next.run(request));
         let handled = match self.request_timeout {
             Some(limit) => tokio::time::timeout(limit, handled).await,
             None => Ok(handled.await),
         };
         match handled {
-            Ok(handled) => handled.unwrap_or_else(|panic| ApiError::internal(panic).into_response()),
+            Ok(handled) => {
+                handled.unwrap_or_else(|_| ApiError::internal("the handler panicked").into_response())
+            }
             Err(_) => {
                 ApiError::unavailable("the request took too long").because(Refusal::Timeout).into_response()
             }
@@ -143,6 +151,35 @@ impl Outermost {
         }
         if let Ok(id) = HeaderValue::try_from(request_id.to_string()) {
             headers.insert("request-id", id);
+        }
+    }
+}
+
+/// Work that goes on by itself once nobody waits for it. Only then does it take a task of its own.
+struct ToItsEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = thread::Result<T>> + Send>>>);
+
+impl<T: Send + 'static> ToItsEnd<T> {
+    fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(Some(Box::pin(AssertUnwindSafe(work).catch_unwind())))
+    }
+}
+
+impl<T: Send + 'static> Future for ToItsEnd<T> {
+    type Output = thread::Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(work) = &mut self.0 else { return Poll::Pending };
+        let done = ready!(work.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(done)
+    }
+}
+
+impl<T: Send + 'static> Drop for ToItsEnd<T> {
+    fn drop(&mut self) {
+        // Without a runtime the process is ending.
+        if let Some((work, runtime)) = self.0.take().zip(Handle::try_current().ok()) {
+            drop(runtime.spawn(work));
         }
     }
 }
@@ -194,6 +231,17 @@ mod tests {
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(body.contains("internal_error") && !body.contains("a secret of the inside"), "{body}");
         assert_eq!(ask("/fine").await, (StatusCode::OK, "fine".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_when_nobody_waits_for_it_any_more() {
+        let (go, going) = tokio::sync::oneshot::channel();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let mut work = ToItsEnd::new(async { tell.send(going.await) });
+        assert!((&mut work).now_or_never().is_none());
+        drop(work);
+        go.send(()).unwrap();
+        told.await.unwrap().unwrap();
     }
 
     #[tokio::test]
