@@ -7,6 +7,9 @@ mod instructions;
 mod pure;
 mod store;
 
+#[path = "../../tests/it/support/outcome.rs"]
+mod outcome;
+
 #[path = "../../tests/it/support/postgres.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod postgres;

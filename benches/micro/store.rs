@@ -10,21 +10,18 @@ use bytes::Bytes;
 use k_webhooks::{
     audit::Author,
     clock::UnixMs,
-    delivery::{Attempt, AttemptResult, LeasedDelivery, Verdict},
+    delivery::Verdict,
     endpoint::EnabledEvents,
     entropy::Entropy,
     event::{Audience, EventType, NewEvent},
     id::IdSource,
     merchant::Tenant,
-    store::{
-        LeaseOffer, NewEndpoint, NewSecret, PostgresOptions, PostgresStore, Recorded, Room, SqliteStore,
-        Store,
-    },
+    store::{LeaseOffer, NewEndpoint, NewSecret, PostgresStore, Recorded, Room, SqliteStore, Store},
     vault::Sealed,
 };
 use tempfile::TempDir;
 
-use crate::{Case, runtime};
+use crate::{Case, outcome::answered, postgres, runtime};
 
 /// Events of one round, each to one endpoint.
 pub(crate) const EVENTS: usize = 64;
@@ -39,12 +36,6 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// An event's data; written out here, so that what is counted does not change with the samples of the service.
 const DATA: &[u8] = br#"{"object":{"amount":4999,"amount_refunded":0,"created":1749651729,"currency":"USD","description":"Order #1024","id":"ch_sample","metadata":{"order_id":"1024"},"object":"charge","status":"succeeded"}}"#;
-
-const POSTGRES_OPTIONS: PostgresOptions = PostgresOptions {
-    max_connections: 4,
-    statement_timeout: Duration::from_secs(30),
-    transaction_pooling: false,
-};
 
 /// A part of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +76,7 @@ impl Fixture {
 
     pub(crate) async fn postgres(url: &str) -> Self {
         let ids = Arc::new(IdSource::new(Entropy::os()));
-        let store = PostgresStore::open(url, POSTGRES_OPTIONS, Arc::clone(&ids)).await.expect("a database");
+        let store = PostgresStore::open(url, postgres::OPTIONS, Arc::clone(&ids)).await.expect("a database");
         Self::over(Arc::new(store), ids, None).await
     }
 
@@ -129,7 +120,8 @@ impl Fixture {
         lap(Step::Claim, started);
         assert_eq!(claimed.len(), EVENTS);
 
-        let results: Vec<_> = claimed.iter().map(|delivery| self.succeeded(delivery)).collect();
+        let results: Vec<_> =
+            claimed.iter().map(|delivery| answered(delivery, Verdict::Succeeded, &self.ids, NOW)).collect();
         let started = Instant::now();
         let recorded = self.store.record(&results, NOW).await.expect("it answers");
         lap(Step::Record, started);
@@ -141,27 +133,6 @@ impl Fixture {
     fn offer(&self) -> LeaseOffer {
         let room = Room::new(1024, Arc::new(64));
         LeaseOffer { token: self.ids.next(NOW), until: NOW.plus(DAY), room }
-    }
-
-    fn succeeded(&self, delivery: &LeasedDelivery) -> AttemptResult {
-        AttemptResult {
-            delivery_id: delivery.id,
-            endpoint_id: delivery.destination.endpoint_id,
-            lease: delivery.lease,
-            leased_as: delivery.standing(),
-            attempt: Attempt {
-                id: self.ids.next(NOW),
-                number: delivery.attempt_count + 1,
-                started_at: NOW,
-                duration_ms: 5,
-                response_status: Some(200),
-                failure_code: None,
-                failure_message: None,
-                response_body: Some(Bytes::from_static(b"ok")),
-                address: Some("192.0.2.1:443".to_owned()),
-            },
-            verdict: Verdict::Succeeded,
-        }
     }
 }
 

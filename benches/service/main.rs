@@ -14,6 +14,9 @@ mod receiver;
 mod storage;
 mod throughput;
 
+#[path = "../../tests/it/support/outcome.rs"]
+mod outcome;
+
 #[path = "../../tests/it/support/postgres.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod postgres;

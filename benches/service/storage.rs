@@ -6,12 +6,15 @@ use k_webhooks::{
     clock::UnixMs,
     entropy::Entropy,
     id::{EventId, IdSource},
-    store::{PostgresOptions, PostgresStore, SqliteStore, Store},
+    store::{PostgresStore, SqliteStore, Store},
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
-use crate::{Engine, postgres::Cluster};
+use crate::{
+    Engine,
+    postgres::{self, Cluster},
+};
 
 pub(crate) struct Storage {
     pub(crate) engine: Engine,
@@ -41,12 +44,7 @@ impl Storage {
         match self.engine {
             Engine::Sqlite => Arc::new(SqliteStore::open(&self.url, ids).await.expect("a store")),
             Engine::Postgres => {
-                let options = PostgresOptions {
-                    max_connections: 4,
-                    statement_timeout: std::time::Duration::from_secs(30),
-                    transaction_pooling: false,
-                };
-                Arc::new(PostgresStore::open(&self.url, options, ids).await.expect("a store"))
+                Arc::new(PostgresStore::open(&self.url, postgres::OPTIONS, ids).await.expect("a store"))
             }
         }
     }

@@ -7,12 +7,12 @@ use std::{
 };
 
 use super::database;
-use crate::support::engine::Database;
+use crate::support::{engine::Database, outcome::answered};
 use bytes::Bytes;
 use k_webhooks::{
     audit::Author,
     clock::UnixMs,
-    delivery::{AbandonedReason, Attempt, AttemptResult, DeliveryStatus, LeasedDelivery, Verdict},
+    delivery::{AbandonedReason, AttemptResult, DeliveryStatus, LeasedDelivery, Verdict},
     endpoint::{EnabledEvents, EndpointStatus},
     entropy::Entropy,
     event::{Audience, EventType, NewEvent},
@@ -100,24 +100,7 @@ impl Fixture {
     }
 
     fn result(&self, delivery: &LeasedDelivery, verdict: Verdict) -> AttemptResult {
-        AttemptResult {
-            delivery_id: delivery.id,
-            endpoint_id: delivery.destination.endpoint_id,
-            lease: delivery.lease,
-            leased_as: delivery.standing(),
-            attempt: Attempt {
-                id: self.ids.next(NOW),
-                number: delivery.attempt_count + 1,
-                started_at: NOW,
-                duration_ms: 5,
-                response_status: Some(200),
-                failure_code: None,
-                failure_message: None,
-                response_body: Some(Bytes::from_static(b"\0\xff")),
-                address: Some("127.0.0.1:1".to_owned()),
-            },
-            verdict,
-        }
+        answered(delivery, verdict, &self.ids, NOW)
     }
 
     async fn statuses(&self, endpoint: EndpointId) -> Vec<(DeliveryStatus, Option<AbandonedReason>)> {

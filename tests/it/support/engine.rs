@@ -9,14 +9,14 @@ use std::{
 use k_webhooks::{
     config,
     id::IdSource,
-    store::{PostgresOptions, PostgresStore, SqliteStore, Store},
+    store::{PostgresStore, SqliteStore, Store},
 };
 use sqlx::Connection as _;
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::{
-    postgres::Cluster,
+    postgres::{self, Cluster},
     printed::WATCH,
     process::{BOOTSTRAP_KEY, PROGRAM},
 };
@@ -83,7 +83,7 @@ impl Database {
         match config::Engine::of(&self.url).unwrap() {
             config::Engine::Sqlite => Arc::new(SqliteStore::open(&self.url, ids).await.unwrap()),
             config::Engine::Postgres => {
-                Arc::new(PostgresStore::open(&self.url, POSTGRES_OPTIONS, ids).await.unwrap())
+                Arc::new(PostgresStore::open(&self.url, postgres::OPTIONS, ids).await.unwrap())
             }
         }
     }
@@ -176,9 +176,3 @@ impl Database {
         command
     }
 }
-
-const POSTGRES_OPTIONS: PostgresOptions = PostgresOptions {
-    max_connections: 4,
-    statement_timeout: std::time::Duration::from_secs(5),
-    transaction_pooling: false,
-};

@@ -8,9 +8,18 @@ use std::{
         LazyLock,
         atomic::{AtomicU16, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
+use k_webhooks::store::PostgresOptions;
 use sqlx::{Connection as _, Executor as _, PgConnection};
+
+/// How a store is opened on it.
+pub(crate) const OPTIONS: PostgresOptions = PostgresOptions {
+    max_connections: 4,
+    statement_timeout: Duration::from_secs(5),
+    transaction_pooling: false,
+};
 
 /// The superuser of the throwaway clusters.
 const USER: &str = "k_webhooks";
