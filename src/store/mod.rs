@@ -8,6 +8,7 @@
 
 mod backfills;
 mod error;
+mod pages;
 mod pool;
 mod postgres;
 mod rows;
