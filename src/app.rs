@@ -10,7 +10,6 @@ use tokio::{
     sync::mpsc,
     task::JoinHandle,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -23,7 +22,7 @@ use crate::{
     dispatcher::{Dispatcher, Limits, Recorder},
     encryption,
     entropy::Entropy,
-    http::{self, Api, Parts, Serving},
+    http::{self, Api, Parts, Serving, tls::ListenerTls},
     id::IdSource,
     ingest::{Batcher, Ingest},
     keys::KeyIssuer,
@@ -430,9 +429,9 @@ fn tls(
     key: &'static str,
     certificate: Option<&Path>,
     private_key: Option<&Path>,
-) -> Result<Option<TlsAcceptor>> {
+) -> Result<Option<ListenerTls>> {
     let Some((certificate, private_key)) = certificate.zip(private_key) else { return Ok(None) };
-    http::tls::acceptor(certificate, private_key).map(Some).context(key)
+    ListenerTls::read(certificate, private_key).map(Some).context(key)
 }
 
 /// What endpoints may be, and what attempts may call. `own` is where this process listens.
