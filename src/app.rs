@@ -440,6 +440,7 @@ fn call_rules(config: &Config, own: Vec<SocketAddr>) -> CallRules {
     CallRules {
         allow_http: config.http_allowed(),
         allow_short_names: config.mode == Mode::Development,
+        allow_names: security.allow_names.clone(),
         addresses: AddressPolicy::new(config.allowed_networks()).translating(security.nat64_prefixes.clone()),
         ports: security.ports.clone(),
         own,
