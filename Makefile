@@ -1,20 +1,33 @@
-.PHONY: test sdks run bench micro instructions crash deny advisories fuzz fuzz-short
+.PHONY: test sdks deployment image-check run bench micro instructions crash deny advisories fuzz fuzz-short
 
 # Everything that must hold: formatting, lints, documentation, every test. `--all-targets` in one profile, so that
 # each crate is built once.
 test:
 	tests/install-engines
+	tests/install-languages
 	cargo fmt --all --check
 	cargo clippy --all-targets --locked -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --locked
 	$(MAKE) deny
+	$(MAKE) deployment
 	cargo test --locked
+	$(MAKE) sdks K_WEBHOOKS_BIN=target/debug/k-webhooks
 	$(MAKE) fuzz-short
 
 # The libraries for receivers, each in its own language, and how many of the cases in sdks/vectors.json each one passed.
+# With K_WEBHOOKS_BIN, a built program, the clients are tested against the service too.
 sdks:
 	tests/install-languages
 	sdks/run-tests
+
+# The compose file and the Kubernetes manifests, against their schemas and for what they promise.
+deployment:
+	tests/install-languages
+	tests/check-deployment
+
+# Builds the image without a registry, and runs it: read-only, without root, in production. On Debian, as root.
+image-check:
+	tests/image-check
 
 run:
 	cargo run --release --locked -- serve

@@ -10,7 +10,6 @@ use tokio::{
     sync::mpsc,
     task::JoinHandle,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -23,7 +22,7 @@ use crate::{
     dispatcher::{Dispatcher, Limits, Recorder},
     encryption,
     entropy::Entropy,
-    http::{self, Api, Parts, Serving},
+    http::{self, Api, Parts, Serving, tls::ListenerTls},
     id::IdSource,
     ingest::{Batcher, Ingest},
     keys::KeyIssuer,
@@ -432,9 +431,9 @@ fn tls(
     key: &'static str,
     certificate: Option<&Path>,
     private_key: Option<&Path>,
-) -> Result<Option<TlsAcceptor>> {
+) -> Result<Option<ListenerTls>> {
     let Some((certificate, private_key)) = certificate.zip(private_key) else { return Ok(None) };
-    http::tls::acceptor(certificate, private_key).map(Some).context(key)
+    ListenerTls::read(certificate, private_key).map(Some).context(key)
 }
 
 /// What endpoints may be, and what attempts may call. `own` is where this process listens.
@@ -443,6 +442,7 @@ fn call_rules(config: &Config, own: Vec<SocketAddr>) -> CallRules {
     CallRules {
         allow_http: config.http_allowed(),
         allow_short_names: config.mode == Mode::Development,
+        allow_names: security.allow_names.clone(),
         addresses: AddressPolicy::new(config.allowed_networks()).translating(security.nat64_prefixes.clone()),
         ports: security.ports.clone(),
         own,

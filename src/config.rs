@@ -16,7 +16,7 @@ use ipnet::{IpNet, Ipv6Net};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use crate::transport::{PortRange, Proxy};
+use crate::transport::{NamePattern, PortRange, Proxy};
 
 /// The file as it stands in the repository: every option at its default.
 pub const DEFAULTS: &str = include_str!("../config.toml");
@@ -111,6 +111,7 @@ pub struct Security {
     pub earlier_encryption_keys: Vec<SecretString>,
     pub allow_http: bool,
     pub allow_networks: Vec<IpNet>,
+    pub allow_names: Vec<NamePattern>,
     pub ports: Vec<PortRange>,
     pub nat64_prefixes: Vec<Ipv6Net>,
     /// Empty for none. May hold a password.

@@ -140,16 +140,25 @@ pub(crate) mod tests {
         CallRules {
             allow_http: false,
             allow_short_names: false,
+            allow_names: Vec::new(),
             addresses: AddressPolicy::new(Vec::new()),
             ports: ["80", "443", "1024-65535"].map(|range| range.parse().unwrap()).to_vec(),
             own: Vec::new(),
         }
     }
 
+    #[test]
+    fn a_name_that_the_operator_allows_may_be_local() {
+        let rules = CallRules { allow_names: vec!["receiver".parse().unwrap()], ..strict() };
+        assert!(EndpointUrl::parse("https://Receiver/hooks", &rules).is_ok());
+        assert!(EndpointUrl::parse("https://other/hooks", &rules).is_err());
+    }
+
     fn development() -> CallRules {
         CallRules {
             allow_http: true,
             allow_short_names: true,
+            allow_names: Vec::new(),
             addresses: AddressPolicy::new(vec!["127.0.0.0/8".parse().unwrap()]),
             own: vec!["127.0.0.1:8081".parse().unwrap()],
             ..strict()

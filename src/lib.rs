@@ -9,6 +9,7 @@
 //! which process may attempt it. The modules, in reading order:
 
 mod nearest;
+mod rarely;
 mod words;
 
 pub mod event;

@@ -13,6 +13,7 @@ fn rules(development: bool, addresses: &AddressPolicy) -> CallRules {
     CallRules {
         allow_http: development,
         allow_short_names: development,
+        allow_names: Vec::new(),
         addresses: addresses.clone(),
         ports: vec!["1-65535".parse().expect("a range")],
         own: Vec::new(),

@@ -174,7 +174,8 @@ fn security(config: &Config) -> Vec<Rule> {
         ),
         (
             !config.security.proxy.expose_secret().is_empty() && config.proxy().is_none(),
-            "security.proxy: must be http://user:password@host:port or socks5://user:password@host:port",
+            "security.proxy: must be http://user:password@host:port or socks5://user:password@host:port, with what has a \
+             meaning in a URL percent-encoded in user and password",
         ),
         (config.security.ports.is_empty(), "security.ports: must have at least one port"),
         (

@@ -173,7 +173,13 @@ fn every_error_is_one_line_that_names_the_key_and_the_nearest_valid_one() {
         ),
         (
             "[security]\nproxy = \"https://user:sesame@proxy\"",
-            "security.proxy: must be http://user:password@host:port or socks5://user:password@host:port",
+            "security.proxy: must be http://user:password@host:port or socks5://user:password@host:port, with what has \
+             a meaning in a URL percent-encoded in user and password",
+        ),
+        (
+            "[security]\nallow_names = [\"*\"]",
+            "security.allow_names[0]: \"*\" is not a name, such as receiver, hooks.corp.example or *.corp.example; \
+             names of other letters are written as the DNS has them, xn--…",
         ),
         ("[security]\nports = []", "security.ports: must have at least one port"),
         (

@@ -27,7 +27,7 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// proxies and clients commonly keep connections, so that it is they who give them up.
 const IDLE_MAX: Duration = Duration::from_secs(75);
 
-/// How long a client may take to read a response: the largest list at a megabit a second.
+/// How long a client may take to read a response: the largest list at an eighth of a megabit a second.
 const SEND_MAX: Duration = Duration::from_secs(240);
 
 /// How long a client may take.

@@ -10,19 +10,19 @@ pub(super) const LEVELS_MAX: usize = 64;
 
 /// Where in a text, counted from 1; columns count bytes, as the parser's do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct TextPosition {
     line: usize,
     column: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TextPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {} column {}", self.line, self.column)
     }
 }
 
 /// Answers where the text is nested too deeply. Whether it is JSON at all is the parser's to say.
-pub(super) fn check(text: &[u8]) -> Result<(), Place> {
+pub(super) fn check(text: &[u8]) -> Result<(), TextPosition> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for (index, byte) in text.iter().enumerate() {
         match byte {
@@ -32,7 +32,7 @@ pub(super) fn check(text: &[u8]) -> Result<(), Place> {
             b'[' | b'{' if !in_string => {
                 depth += 1;
                 if depth > LEVELS_MAX {
-                    return Err(place(&text[..=index]));
+                    return Err(position(&text[..=index]));
                 }
             }
             b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
@@ -43,10 +43,10 @@ pub(super) fn check(text: &[u8]) -> Result<(), Place> {
 }
 
 /// Where the last byte of this text stands.
-fn place(text: &[u8]) -> Place {
+fn position(text: &[u8]) -> TextPosition {
     let line_start = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
     let line = text.split(|byte| *byte == b'\n').count();
-    Place { line, column: text.len() - line_start }
+    TextPosition { line, column: text.len() - line_start }
 }
 
 #[cfg(test)]
@@ -57,7 +57,10 @@ mod tests {
     fn as_many_levels_as_allowed_pass_and_one_more_does_not() {
         let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
         assert_eq!(check(nested(LEVELS_MAX).as_bytes()), Ok(()));
-        assert_eq!(check(nested(LEVELS_MAX + 1).as_bytes()), Err(Place { line: 1, column: LEVELS_MAX + 1 }));
+        assert_eq!(
+            check(nested(LEVELS_MAX + 1).as_bytes()),
+            Err(TextPosition { line: 1, column: LEVELS_MAX + 1 })
+        );
         let wide = "[[]],".repeat(LEVELS_MAX * 2);
         assert_eq!(check(wide.as_bytes()), Ok(()), "what is closed does not count");
     }

@@ -25,21 +25,23 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt as _, service_fn};
 
-use super::connection::{Activity, Deadlines, Guarded};
-use crate::metrics::Connections;
+use super::{
+    connection::{Activity, Deadlines, Guarded},
+    tls::ListenerTls,
+};
+use crate::{metrics::Connections, rarely::Rarely};
 
 /// How often an HTTP/2 client is asked whether it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether the files of a certificate hold another.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(60);
+
 /// After an accept that failed for want of file descriptors or memory.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
-
-/// How often it is said that connections are refused.
-const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What hyper buffers of a head: twice what [`Serving::head_bytes_max`] permits, beyond which it answers by itself.
 const HEAD_BUFFER_FACTOR: usize = 2;
@@ -59,7 +61,7 @@ pub struct Serving {
     /// What the head of a request may take, in bytes.
     pub head_bytes_max: usize,
     /// TLS, where the listener speaks it itself.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<ListenerTls>,
     /// How long requests under way may take to finish after the stop.
     pub grace: Duration,
     /// How long a client may be silent, and not read.
@@ -100,7 +102,8 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     let graceful = GracefulShutdown::new();
     let places = Places::default();
     let grace = serving.grace;
-    let (mut refused, mut warned_at) = (0_u64, None);
+    let refusals = Rarely::default();
+    let renewal = serving.tls.clone().map(|tls| tokio::spawn(renew(tls)));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -117,11 +120,9 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             }
         };
         let Some(place) = places.take(address.ip(), &serving) else {
-            refused += 1;
             serving.connections.refused.inc();
-            if warned_at.is_none_or(|at: Instant| at.elapsed() >= WARN_INTERVAL) {
+            if let Some(refused) = refusals.happened(Instant::now()) {
                 tracing::warn!(%address, refused, "there are as many connections as there may be");
-                (warned_at, refused) = (Some(Instant::now()), 0);
             }
             continue;
         };
@@ -132,6 +133,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             router.clone(),
             graceful.watcher(),
             serving.clone(),
+            stop.clone(),
         );
         tokio::spawn(async move {
             connection.await;
@@ -139,8 +141,18 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         });
     }
     drop(listener);
+    if let Some(renewal) = renewal {
+        renewal.abort();
+    }
     if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were still under way when the grace had passed");
+    }
+}
+
+async fn renew(tls: ListenerTls) {
+    loop {
+        tokio::time::sleep(CERTIFICATE_INTERVAL).await;
+        tls.look_again().await;
     }
 }
 
@@ -162,13 +174,19 @@ async fn serve_connection(
     router: Router,
     watcher: Watcher,
     serving: Serving,
+    stop: CancellationToken,
 ) {
     // Answers are written whole; waiting to fill a segment only delays them.
     let _ = stream.set_nodelay(true);
     let Some(tls) = &serving.tls else {
         return serve_stream(stream, address, builder, router, watcher, serving.deadlines).await;
     };
-    match tokio::time::timeout(serving.deadlines.handshake, tls.accept(stream)).await {
+    let accepted = tokio::select! {
+        // A client that has not come to a request yet is not waited for.
+        () = stop.cancelled() => return,
+        accepted = tokio::time::timeout(serving.deadlines.handshake, tls.accept(stream)) => accepted,
+    };
+    match accepted {
         Ok(Ok(stream)) => serve_stream(stream, address, builder, router, watcher, serving.deadlines).await,
         Ok(Err(error)) => tracing::debug!(%address, %error, "no TLS session"),
         Err(_) => tracing::debug!(%address, "the TLS handshake took too long"),

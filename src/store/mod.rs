@@ -9,6 +9,7 @@
 mod backfills;
 mod error;
 mod history;
+mod pages;
 mod pool;
 mod postgres;
 mod rows;

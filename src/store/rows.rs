@@ -3,13 +3,13 @@
 pub(super) mod audit;
 pub(super) mod backfills;
 
-use std::{fmt::Display, str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 use sqlx::FromRow;
 use subtle::ConstantTimeEq as _;
 
-use super::{ApiKey, KeyOwner, Page, Paged, Position, Result, StoreError};
+use super::{ApiKey, KeyOwner, Result, StoreError};
 use crate::{
     clock::UnixMs,
     delivery::{Attempt, AttemptResult, Delivery, Standing},
@@ -243,7 +243,7 @@ pub(super) fn candidates(rows: Vec<DestinationRow>) -> Result<Vec<Candidate>> {
 pub(super) struct EventRow {
     id: String,
     r#type: String,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
     pending_webhooks: i64,
     only_endpoint_id: Option<String>,
 }
@@ -447,34 +447,4 @@ pub(super) struct KeyValues {
     pub(super) key: String,
     pub(super) fingerprint: [u8; 32],
     pub(super) event_id: EventId,
-}
-
-/// How a page is asked of the database: from which cursor, in which direction, and one row more than wanted, which
-/// tells whether there are more.
-pub(super) struct Bounds {
-    pub(super) newest_first: bool,
-    pub(super) cursor: String,
-    pub(super) rows: i64,
-    limit: usize,
-}
-
-impl Bounds {
-    pub(super) fn of<I: Display>(page: &Page<I>) -> Self {
-        let (newest_first, cursor) = match &page.position {
-            // Sorts behind every id.
-            Position::First => (true, "~".to_owned()),
-            Position::After(id) => (true, id.to_string()),
-            Position::Before(id) => (false, id.to_string()),
-        };
-        Self { newest_first, cursor, rows: i64::from(page.limit) + 1, limit: page.limit as usize }
-    }
-
-    pub(super) fn page<R, T: TryFrom<R, Error = StoreError>>(&self, rows: Vec<R>) -> Result<Paged<T>> {
-        let has_more = rows.len() > self.limit;
-        let mut items = rows.into_iter().take(self.limit).map(T::try_from).collect::<Result<Vec<_>>>()?;
-        if !self.newest_first {
-            items.reverse();
-        }
-        Ok(Paged { items, has_more })
-    }
 }

@@ -22,6 +22,11 @@ pub struct AddressPolicy {
 /// address does.
 const METADATA: &str = "a cloud metadata service";
 
+/// What private networks are made of.
+const PRIVATE: &str = "a private address (RFC 1918)";
+const SHARED: &str = "a shared address (RFC 6598)";
+const UNIQUE_LOCAL: &str = "a unique local address (RFC 4193)";
+
 /// An address that may not be called, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forbidden {
@@ -29,6 +34,14 @@ pub struct Forbidden {
     pub address: IpAddr,
     /// What it is.
     pub reason: &'static str,
+}
+
+impl Forbidden {
+    /// Whether it is forbidden for being of a private network, and for nothing else.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        [PRIVATE, SHARED, UNIQUE_LOCAL].contains(&self.reason)
+    }
 }
 
 impl fmt::Display for Forbidden {
@@ -51,17 +64,17 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("192.0.0.192/32", METADATA),
     ("168.63.129.16/32", METADATA),
     ("0.0.0.0/8", "an address of this network (RFC 791)"),
-    ("10.0.0.0/8", "a private address (RFC 1918)"),
-    ("100.64.0.0/10", "a shared address (RFC 6598)"),
+    ("10.0.0.0/8", PRIVATE),
+    ("100.64.0.0/10", SHARED),
     ("127.0.0.0/8", "a loopback address (RFC 1122)"),
     ("169.254.0.0/16", "a link-local address (RFC 3927)"),
-    ("172.16.0.0/12", "a private address (RFC 1918)"),
+    ("172.16.0.0/12", PRIVATE),
     ("192.0.0.0/24", "reserved for protocol assignments (RFC 6890)"),
     ("192.0.2.0/24", "reserved for documentation (RFC 5737)"),
     ("192.31.196.0/24", "reserved for AS112 (RFC 7535)"),
     ("192.52.193.0/24", "reserved for AMT (RFC 7450)"),
     ("192.88.99.0/24", "a 6to4 relay (RFC 7526)"),
-    ("192.168.0.0/16", "a private address (RFC 1918)"),
+    ("192.168.0.0/16", PRIVATE),
     ("192.175.48.0/24", "reserved for AS112 (RFC 7534)"),
     ("198.18.0.0/15", "reserved for benchmarking (RFC 2544)"),
     ("198.51.100.0/24", "reserved for documentation (RFC 5737)"),
@@ -92,7 +105,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("2620:4f:8000::/48", "reserved for AS112 (RFC 7534)"),
     ("3fff::/20", "reserved for documentation (RFC 9637)"),
     ("5f00::/16", "a segment routing identifier (RFC 9602)"),
-    ("fc00::/7", "a unique local address (RFC 4193)"),
+    ("fc00::/7", UNIQUE_LOCAL),
     ("fe80::/10", "a link-local address (RFC 4291)"),
     ("fec0::/10", "a site-local address (RFC 3879)"),
     ("ff00::/8", "a multicast address (RFC 4291)"),

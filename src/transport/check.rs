@@ -1,26 +1,29 @@
 //! Before every attempt: whether its address may be called, and at which addresses it is. A connection that was kept is
 //! used only after this, too, and a new one is made to what was found here, so a name is asked for once.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use http::{Uri, uri::Scheme};
-use tokio::time::timeout;
 
-use super::{CallRules, Failure, FailureCode, Forbidden, Resolve};
+use super::{CallRules, Failure, FailureCode, Forbidden, lookup::Lookups};
 
 /// Judges the addresses of attempts.
 pub(super) struct Checker {
     pub(super) rules: Arc<CallRules>,
-    pub(super) resolver: Arc<dyn Resolve>,
-    /// Whether a proxy connects: then names are asked for by it, and their addresses are its to judge.
-    pub(super) proxied: bool,
-    /// How long a name may take to resolve.
-    pub(super) timeout: Duration,
+    /// Where a proxy connects there are none: names are asked for by it, and their addresses are its to judge.
+    pub(super) lookups: Option<Lookups>,
 }
 
-/// The addresses to connect to, all of which may be called. Where a name does not resolve it is why, which a connection
-/// that is still there need not care about.
-pub(super) type Found = Result<Vec<SocketAddr>, Failure>;
+/// What may be called.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    /// These addresses, all of which may be.
+    Addresses(Vec<SocketAddr>),
+    /// Whatever the proxy finds.
+    ByProxy,
+    /// None, because the name does not resolve: a connection that is still there need not care.
+    Unresolved(Failure),
+}
 
 impl Checker {
     /// What was found, or why the address may not be called. One forbidden address refuses the whole name: which one is
@@ -38,32 +41,21 @@ impl Checker {
         if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse() {
             let address = SocketAddr::new(ip, port);
             self.rules.check_address(address).map_err(|why| forbidden(why.to_string()))?;
-            return Ok(Ok(vec![address]));
+            return Ok(self.lookups.as_ref().map_or(Found::ByProxy, |_| Found::Addresses(vec![address])));
         }
         self.rules.check_name(host, port).map_err(|what| forbidden(format!("{host} is {what}")))?;
-        if self.proxied {
-            return Ok(Ok(Vec::new()));
-        }
-        let resolving = timeout(self.timeout, self.resolver.resolve(host));
-        let addresses = match resolving.await {
-            Ok(Ok(addresses)) => addresses,
-            Ok(Err(error)) => {
-                return Ok(Err(Failure::new(FailureCode::Dns, format!("{host} does not resolve: {error}"))));
-            }
-            Err(_) => {
-                return Ok(Err(Failure::timeout(&format!("the name {host} was not resolved"), self.timeout)));
-            }
+        let Some(lookups) = &self.lookups else { return Ok(Found::ByProxy) };
+        let addresses = match lookups.addresses(host).await {
+            Ok(addresses) => addresses,
+            Err(failure) => return Ok(Found::Unresolved(failure)),
         };
         let addresses: Vec<_> = addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
         for address in &addresses {
-            self.rules.check_address(*address).map_err(|Forbidden { address, reason }| {
+            self.rules.check_address_of(host, *address).map_err(|Forbidden { address, reason }| {
                 forbidden(format!("{host} resolved to {address}, which is {reason}"))
             })?;
         }
-        if addresses.is_empty() {
-            return Ok(Err(Failure::new(FailureCode::Dns, format!("{host} has no address"))));
-        }
-        Ok(Ok(addresses))
+        Ok(Found::Addresses(addresses))
     }
 }
 

@@ -23,9 +23,10 @@ use tokio::time::timeout_at;
 
 use super::{
     AttemptRequest, CallRules, Exchange, Failure, Proxy, Resolve, Response, Transport,
-    check::Checker,
+    check::{Checker, Found},
     connect::{Connector, PROGRESS, Phase, Progress},
-    connection::{ConnectionLimits, Connections, Peer},
+    connection::{ConnectionLimits, ConnectionState, Connections},
+    lookup::Lookups,
     tls::tls_config,
 };
 
@@ -103,8 +104,9 @@ impl HyperTransport {
             end: timeout.saturating_mul(2).saturating_add(settings.connections.age + IDLE_TIMEOUT),
             open: Arc::default(),
         };
-        let checker =
-            Checker { rules, resolver, proxied: settings.proxy.is_some(), timeout: connect_timeout };
+        // An answer serves for no longer than a connection that it led to.
+        let lookups = Lookups::new(resolver, connect_timeout, settings.connections.age);
+        let checker = Checker { rules, lookups: settings.proxy.is_none().then_some(lookups) };
         let connector = Connector { connect_timeout, proxy: settings.proxy.map(Arc::new), connections };
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls_config(settings.extra_root_certificates.as_deref())?)
@@ -196,7 +198,7 @@ struct Call {
 
 impl Call {
     /// What is known of the connection in use, new or kept.
-    fn peer(&self) -> Option<Peer> {
+    fn state(&self) -> Option<ConnectionState> {
         let mut extensions = Extensions::new();
         self.connection.connection_metadata().as_ref()?.get_extras(&mut extensions);
         extensions.remove()
@@ -204,20 +206,20 @@ impl Call {
 
     /// The connection in use says more than the one that may have been opened for this exchange.
     fn phase(&self) -> Phase {
-        self.peer().map_or_else(|| self.progress.phase(), |peer| Phase::Exchange(peer.address))
+        self.state().map_or_else(|| self.progress.phase(), |state| Phase::Exchange(state.address))
     }
 
     /// Why the deadline passed before the head of the response had come.
     fn late(&self, timeout: Duration) -> Failure {
         match (&self.progress.found, self.phase()) {
-            (Err(unresolved), Phase::Waiting) => unresolved.clone(),
+            (Found::Unresolved(unresolved), Phase::Waiting) => unresolved.clone(),
             (_, phase) => Failure::late(phase, timeout),
         }
     }
 
     /// The exchange is over. A connection that is too old is left to those that still use it.
     fn finish(&self) {
-        if self.peer().is_some_and(|peer| !peer.exchanged())
+        if self.state().is_some_and(|state| !state.exchanged())
             && let Some(connected) = self.connection.connection_metadata().as_ref()
         {
             connected.poison();

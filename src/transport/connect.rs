@@ -88,15 +88,18 @@ impl Connector {
         uri: Uri,
         progress: Arc<Progress>,
     ) -> Result<TokioIo<TcpConnection>, ConnectError> {
-        let addresses = progress.found.clone().map_err(ConnectError)?;
-        if let Some(proxy) = &self.proxy {
-            let connecting = proxy.connect(uri.host().unwrap_or_default(), port(&uri));
-            let late = |_| Failure::timeout("the proxy made no connection", self.connect_timeout);
-            let stream = timeout(self.connect_timeout, connecting).await.map_err(late).flatten();
-            let stream = stream.map_err(ConnectError)?;
-            progress.enter(Phase::Handshake(None));
-            return Ok(TokioIo::new(self.connections.add(stream, None)));
-        }
+        let addresses = match (&progress.found, &self.proxy) {
+            (Found::Addresses(addresses), None) => addresses.clone(),
+            (Found::ByProxy, Some(proxy)) => {
+                let host = uri.host().unwrap_or_default();
+                let stream = proxy.connect(host, port(&uri), self.connect_timeout).await;
+                let stream = stream.map_err(ConnectError)?;
+                progress.enter(Phase::Handshake(None));
+                return Ok(TokioIo::new(self.connections.add(stream, None)));
+            }
+            (Found::Unresolved(failure), _) => return Err(ConnectError(failure.clone())),
+            (Found::Addresses(_), Some(_)) | (Found::ByProxy, None) => return Err(ConnectError(unchecked())),
+        };
         let mut last = unchecked();
         for address in addresses {
             progress.enter(Phase::Connecting(address));
@@ -136,8 +139,9 @@ impl tower::Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         // A connect that outlives its exchange goes to the pool; its progress then matters to nobody. Begun outside of
         // an exchange there would be nothing that was checked.
-        let progress =
-            PROGRESS.try_with(Arc::clone).unwrap_or_else(|_| Arc::new(Progress::new(Err(unchecked()))));
+        let progress = PROGRESS
+            .try_with(Arc::clone)
+            .unwrap_or_else(|_| Arc::new(Progress::new(Found::Unresolved(unchecked()))));
         Box::pin(self.clone().connect(uri, progress))
     }
 }

@@ -44,7 +44,7 @@ pub(super) struct Connections {
 impl Connections {
     pub(super) fn add(&self, stream: TcpStream, address: Option<SocketAddr>) -> TcpConnection {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
-        let peer = Peer {
+        let state = ConnectionState {
             address,
             since: Instant::now(),
             age: self.limits.age,
@@ -53,7 +53,7 @@ impl Connections {
         };
         TcpConnection {
             stream,
-            peer,
+            state,
             keep: before < self.limits.kept_max,
             end: Box::pin(tokio::time::sleep(self.end)),
             _counted: Counted(Arc::clone(&self.open)),
@@ -61,9 +61,9 @@ impl Connections {
     }
 }
 
-/// Whom a connection is to, kept with it so that a reused one can tell.
+/// What is known of a connection, kept with it so that a reused one can tell.
 #[derive(Clone, Debug)]
-pub(super) struct Peer {
+pub(super) struct ConnectionState {
     /// Nothing where a proxy makes the connection.
     pub(super) address: Option<SocketAddr>,
     since: Instant,
@@ -72,7 +72,7 @@ pub(super) struct Peer {
     room_max: usize,
 }
 
-impl Peer {
+impl ConnectionState {
     /// An exchange has ended: what comes is counted anew. Answers whether the connection may serve another.
     pub(super) fn exchanged(&self) -> bool {
         self.room.store(self.room_max, Ordering::Relaxed);
@@ -91,7 +91,7 @@ impl Drop for Counted {
 /// A TCP connection within its bounds.
 pub(super) struct TcpConnection {
     stream: TcpStream,
-    peer: Peer,
+    state: ConnectionState,
     keep: bool,
     end: Pin<Box<Sleep>>,
     _counted: Counted,
@@ -99,7 +99,7 @@ pub(super) struct TcpConnection {
 
 impl Connection for TcpConnection {
     fn connected(&self) -> Connected {
-        let connected = Connected::new().extra(self.peer.clone());
+        let connected = Connected::new().extra(self.state.clone());
         if !self.keep {
             connected.poison();
         }
@@ -119,7 +119,7 @@ impl AsyncRead for TcpConnection {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         let came = buffer.filled().len() - before;
-        let room = &self.peer.room;
+        let room = &self.state.room;
         if room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(came)).is_err() {
             let flood = "more came than any response needs";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flood)));

@@ -1,17 +1,24 @@
 //! Connecting through a forward proxy: CONNECT (RFC 9110, section 9.3.6) or SOCKS5 (RFC 1928, RFC 1929). Names go to the
-//! proxy as they are, so which addresses are called is the proxy's decision. Merchants learn nothing of it but its answer.
+//! proxy as they are, so which addresses are called is the proxy's decision. Merchants learn what is true of the address
+//! that they gave, and nothing of the proxy; operators find its own words in the log.
 
-use std::{fmt, io, net::IpAddr};
+use std::{
+    fmt, io,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    time::timeout,
 };
 use url::Url;
 
 use super::{Failure, FailureCode};
+use crate::rarely::Rarely;
 
 /// The longest head of an answer to CONNECT, in bytes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -22,9 +29,12 @@ pub struct Proxy {
     host: String,
     port: u16,
     credentials: Option<Credentials>,
+    /// Of what any merchant can bring about, and of what is wrong with the proxy itself.
+    refusals: Rarely,
+    failures: Rarely,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Connect,
     Socks5,
@@ -36,7 +46,8 @@ struct Credentials {
 }
 
 impl Proxy {
-    /// Reads `http://user:password@host:port` or `socks5://…`; the credentials may be left out.
+    /// Reads `http://user:password@host:port` or `socks5://…`; the credentials may be left out. In them, what has a meaning
+    /// in a URL is percent-encoded.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
@@ -48,50 +59,71 @@ impl Proxy {
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return None;
         }
-        let host = url.host_str().filter(|host| !host.is_empty())?;
-        let credentials = if url.username().is_empty() {
-            None
-        } else {
-            let user = decoded(url.username())?;
-            let password = decoded(url.password().unwrap_or_default())?;
-            // SOCKS5 counts both in one byte.
-            if user.len() > 255 || password.len() > 255 {
-                return None;
+        let host = url.host_str().filter(|host| !host.is_empty() && !host.contains('%'))?;
+        let credentials = match (url.username(), url.password()) {
+            ("", None) => None,
+            (user, password) => {
+                let (user, password) = (decoded(user)?, decoded(password.unwrap_or_default())?);
+                let carried = match protocol {
+                    // A colon ends the user's name (RFC 7617, section 2).
+                    Protocol::Connect => !user.contains(':'),
+                    // Both are counted in one byte, and a user there is (RFC 1929, section 2).
+                    Protocol::Socks5 => (1..=255).contains(&user.len()) && password.len() <= 255,
+                };
+                if !carried || user.chars().chain(password.chars()).any(char::is_control) {
+                    return None;
+                }
+                Some(Credentials { user, password: password.into() })
             }
-            Some(Credentials { user, password: password.into() })
         };
         Some(Self {
             protocol,
             host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port: url.port().unwrap_or(default_port),
+            port: Some(url.port().unwrap_or(default_port)).filter(|port| *port > 0)?,
             credentials,
+            refusals: Rarely::default(),
+            failures: Rarely::default(),
         })
     }
 
-    /// A connection through the proxy. `host` is as it stands in an address: IPv6 in brackets.
-    pub(super) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Failure> {
-        let connecting = TcpStream::connect((self.host.as_str(), self.port));
-        let mut stream = connecting.await.map_err(|error| {
-            Failure::new(FailureCode::Connection, format!("cannot connect to the proxy: {}", error.kind()))
-        })?;
+    /// A connection through the proxy, which may take as long as this. `host` is as it stands in an address: IPv6 in
+    /// brackets.
+    pub(super) async fn connect(&self, host: &str, port: u16, limit: Duration) -> Result<TcpStream, Failure> {
+        let failed = |message| Failure::new(FailureCode::Connection, message);
+        match timeout(limit, self.ask(host, port)).await {
+            Ok(Ok((stream, Answer::Connected))) => Ok(stream),
+            Ok(Ok((_, Answer::Refused(why)))) => {
+                report(&self.refusals, host, why);
+                let message = "the network that deliveries come from does not let this address be called";
+                Err(Failure::new(FailureCode::AddressForbidden, message))
+            }
+            Ok(Ok((_, Answer::Unreachable(why)))) => {
+                report(&self.refusals, host, why);
+                Err(failed(format!("no connection was made: {why}")))
+            }
+            Ok(Ok((_, Answer::Failed(why)))) => {
+                report(&self.failures, host, &why);
+                Err(failed(OUR_FAULT.to_owned()))
+            }
+            Ok(Err(error)) => {
+                report(&self.failures, host, &error.kind().to_string());
+                Err(failed(OUR_FAULT.to_owned()))
+            }
+            Err(_) => {
+                report(&self.failures, host, "no answer in time");
+                Err(Failure::timeout("no connection was made", limit))
+            }
+        }
+    }
+
+    async fn ask(&self, host: &str, port: u16) -> io::Result<(TcpStream, Answer)> {
+        let mut stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         let _ = stream.set_nodelay(true);
         let answer = match self.protocol {
-            Protocol::Connect => self.ask_connect(&mut stream, host, port).await,
-            Protocol::Socks5 => self.ask_socks5(&mut stream, host, port).await,
+            Protocol::Connect => self.ask_connect(&mut stream, host, port).await?,
+            Protocol::Socks5 => self.ask_socks5(&mut stream, host, port).await?,
         };
-        match answer {
-            Ok(Answer::Connected) => Ok(stream),
-            Ok(Answer::Refused) => {
-                Err(Failure::new(FailureCode::AddressForbidden, "the proxy refused the address"))
-            }
-            Ok(Answer::Failed(why)) => {
-                Err(Failure::new(FailureCode::Connection, format!("the proxy made no connection: {why}")))
-            }
-            Err(error) => Err(Failure::new(
-                FailureCode::Connection,
-                format!("the proxy made no connection: {}", error.kind()),
-            )),
-        }
+        Ok((stream, answer))
     }
 
     async fn ask_connect(&self, stream: &mut TcpStream, host: &str, port: u16) -> io::Result<Answer> {
@@ -114,7 +146,10 @@ impl Proxy {
         let status = status.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u16>().ok());
         Ok(match status {
             Some(200..=299) => Answer::Connected,
-            Some(403) => Answer::Refused,
+            Some(403) => Answer::Refused("it answered 403"),
+            // RFC 9110, section 15.6: what is behind a gateway does not answer as it should, or not in time.
+            Some(502) => Answer::Unreachable("the address cannot be reached"),
+            Some(504) => Answer::Unreachable("the address did not answer in time"),
             Some(status) => Answer::Failed(format!("it answered {status}")),
             None => Answer::Failed("its answer is not HTTP".to_owned()),
         })
@@ -168,19 +203,33 @@ impl Proxy {
         }
         Ok(match reply {
             0 => Answer::Connected,
-            2 => Answer::Refused,
-            3 => Answer::Failed("the network is unreachable".to_owned()),
-            4 => Answer::Failed("the host is unreachable".to_owned()),
-            5 => Answer::Failed("the connection was refused".to_owned()),
+            2 => Answer::Refused("its rules do not allow it"),
+            3 => Answer::Unreachable("the network is unreachable"),
+            4 => Answer::Unreachable("the host is unreachable"),
+            5 => Answer::Unreachable("the connection was refused"),
             reply => Answer::Failed(format!("it answered {reply}")),
         })
     }
 }
 
+/// Tells the operator, though not of each one.
+fn report(kind: &Rarely, host: &str, why: &str) {
+    if let Some(times) = kind.happened(Instant::now()) {
+        tracing::warn!(host, why, times, "the forward proxy made no connection");
+    }
+}
+
+/// What a merchant is told where the proxy itself is what fails.
+const OUR_FAULT: &str = "no connection was made, for a reason on the sending side";
+
 /// What a proxy says.
 enum Answer {
     Connected,
-    Refused,
+    /// It does not let the address be called.
+    Refused(&'static str),
+    /// The address cannot be reached from there.
+    Unreachable(&'static str),
+    /// The proxy itself does not do as it should.
     Failed(String),
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{AddressPolicy, Forbidden};
+use super::{AddressPolicy, Forbidden, NamePattern};
 
 /// The rules.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct CallRules {
     pub allow_http: bool,
     /// Whether names without a dot are called, which are local ones: in development, a container's name.
     pub allow_short_names: bool,
+    /// Names that are called although they are local, and may resolve to addresses of private networks.
+    pub allow_names: Vec<NamePattern>,
     /// Which IP addresses may be called.
     pub addresses: AddressPolicy,
     /// Which ports may be called.
@@ -105,6 +107,9 @@ impl CallRules {
         if METADATA_NAMES.into_iter().any(is_in) {
             return Err("the name of a cloud metadata service".to_owned());
         }
+        if self.allows_name(&name) {
+            return Ok(());
+        }
         if let Some(domain) = LOCAL_DOMAINS.into_iter().find(|domain| is_in(domain)) {
             return Err(format!("a local name (.{domain})"));
         }
@@ -112,6 +117,18 @@ impl CallRules {
             return Err("a local name (it has no dot)".to_owned());
         }
         Ok(())
+    }
+
+    /// Whether this address may be called, to which `name` resolved. Of an allowed name it may be one of a private
+    /// network; this machine, a metadata service and all else stay closed.
+    pub fn check_address_of(&self, name: &str, address: SocketAddr) -> Result<(), Forbidden> {
+        self.check_address(address).or_else(|forbidden| {
+            if forbidden.is_private() && self.allows_name(name) { Ok(()) } else { Err(forbidden) }
+        })
+    }
+
+    fn allows_name(&self, name: &str) -> bool {
+        self.allow_names.iter().any(|pattern| pattern.matches(name))
     }
 
     /// Whether this address may be called.
@@ -189,6 +206,7 @@ mod tests {
         CallRules {
             allow_http: false,
             allow_short_names: false,
+            allow_names: Vec::new(),
             addresses: AddressPolicy::new(vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]),
             ports: ["80", "443", "1024-65535"].map(|range| range.parse().unwrap()).to_vec(),
             own: own.iter().map(|address| address.parse().unwrap()).collect(),
@@ -230,6 +248,41 @@ mod tests {
         for name in ["metadata.google.internal", "metadata", "instance-data."] {
             assert!(development.check_name(name, 443).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn an_allowed_name_may_be_local_and_lead_into_a_private_network_and_nowhere_else() {
+        let allow_names = ["receiver", "*.corp", "*.internal", "*.example.com"];
+        let allow_names = allow_names.map(|name| name.parse().unwrap()).to_vec();
+        let rules = CallRules { allow_names, own: vec!["10.0.0.7:8081".parse().unwrap()], ..rules(&[]) };
+        for name in ["receiver", "Receiver.", "a.corp", "b.a.corp", "a.example.com"] {
+            assert_eq!(rules.check_name(name, 443), Ok(()), "{name}");
+            for address in ["10.0.0.5:443", "100.64.0.1:443", "[fd12::1]:443", "[::ffff:10.0.0.5]:443"] {
+                assert_eq!(
+                    rules.check_address_of(name, address.parse().unwrap()),
+                    Ok(()),
+                    "{name} {address}"
+                );
+            }
+            for address in [
+                "169.254.169.254:443",
+                "100.100.100.200:443",
+                "[fd00:ec2::254]:443",
+                "169.254.0.1:443",
+                "224.0.0.1:443",
+                "0.0.0.0:443",
+                "10.0.0.7:8081",
+            ] {
+                assert!(rules.check_address_of(name, address.parse().unwrap()).is_err(), "{name} {address}");
+            }
+        }
+        for name in ["corp", "other", "notcorp", "metadata", "a.metadata.goog", "b.local"] {
+            assert!(rules.check_name(name, 443).is_err(), "{name}");
+        }
+        let (public, private) = ("example.org", "10.0.0.5:443".parse().unwrap());
+        assert!(rules.check_address_of(public, private).is_err(), "another name");
+        let metadata = "169.254.169.254:80".parse().unwrap();
+        assert!(rules.check_address_of("metadata.google.internal", metadata).is_err());
     }
 
     #[test]

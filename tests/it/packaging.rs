@@ -8,6 +8,7 @@ use std::{
 };
 
 use k_webhooks::config::{Config, Mode};
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tokio::process::Command;
 
@@ -37,22 +38,91 @@ fn options(text: &str) -> Vec<(String, String)> {
 }
 
 fn load(options: Vec<(String, String)>) -> Result<Config, String> {
-    Config::load(Some(Path::new("/dev/null")), options, &[]).map_err(|error| error.to_string())
+    load_over("/dev/null", options)
+}
+
+/// In the image: over the file that lies in it.
+fn load_in_image(mut options: Vec<(String, String)>) -> Result<Config, String> {
+    options.extend(self::options(&file("Dockerfile")));
+    load_over("deploy/image.toml", options)
+}
+
+fn load_over(file: &str, options: Vec<(String, String)>) -> Result<Config, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    Config::load(Some(&path), options, &[]).map_err(|error| error.to_string())
 }
 
 #[test]
 fn the_image_runs_in_production_and_not_without_an_encryption_key() {
     let image = file("Dockerfile");
-    let mut options = options(&image);
-    assert_eq!(load(options.clone()).unwrap_err(), "security.encryption_key: production needs one");
-    options.push((ENCRYPTION_KEY.0.to_owned(), ENCRYPTION_KEY.1.to_owned()));
-    let config = load(options).unwrap();
+    assert!(image.contains("COPY deploy/image.toml /etc/k-webhooks/config.toml"));
+    assert!(image.contains("WORKDIR /etc/k-webhooks\n"), "where the file is read");
+    assert_eq!(load_in_image(Vec::new()).unwrap_err(), "security.encryption_key: production needs one");
+    let key = (ENCRYPTION_KEY.0.to_owned(), ENCRYPTION_KEY.1.to_owned());
+    let config = load_in_image(vec![key]).unwrap();
     assert_eq!(config.mode, Mode::Production);
+    let state = image.lines().find_map(|line| line.strip_prefix("VOLUME ")).unwrap();
+    assert_eq!(config.database.url.expose_secret(), format!("sqlite://{state}/k-webhooks.db"));
     let exposed: Vec<_> = image.lines().filter_map(|line| line.strip_prefix("EXPOSE ")).collect();
     assert_eq!(exposed, [config.server.listen.port().to_string()], "never the internal listener");
     let user = image.lines().filter_map(|line| line.strip_prefix("USER ")).next_back();
     assert!(user.is_some_and(|user| user.split(':').all(|id| id.parse::<u32>().is_ok_and(|id| id > 0))));
     assert!(image.contains("cargo build --release --locked"));
+}
+
+/// The options that a file of YAML sets, in the form `K_WEBHOOKS__SECTION__KEY: value`.
+fn mapped(text: &str) -> Vec<(String, String)> {
+    let pairs = text.lines().filter_map(|line| line.trim().split_once(": "));
+    let pairs = pairs.filter(|(name, _)| name.starts_with("K_WEBHOOKS__"));
+    pairs.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect()
+}
+
+#[test]
+fn what_compose_and_kubernetes_set_is_known_and_can_stand_beside_what_the_image_sets() {
+    let secrets = tempfile::tempdir().unwrap();
+    let database = "postgres://k_webhooks:password@postgres/k_webhooks";
+    for (name, secret) in [("encryption-key", ENCRYPTION_KEY.1), ("database-url", database)] {
+        fs::write(secrets.path().join(name), secret).unwrap();
+    }
+    for path in ["deploy/compose.yml", "deploy/kubernetes/options.yaml"] {
+        let mut options = mapped(&file(path));
+        for (_, value) in options.iter_mut().filter(|(name, _)| name.ends_with("_FILE")) {
+            let name = Path::new(&*value).file_name().unwrap();
+            *value = secrets.path().join(name).display().to_string();
+        }
+        let config = load_in_image(options).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert_eq!(config.mode, Mode::Production, "{path}");
+        assert_eq!(config.database.url.expose_secret(), database, "{path}");
+        assert_eq!((config.server.listen.port(), config.internal.listen.port()), (8080, 8081), "{path}");
+    }
+}
+
+#[test]
+fn the_image_is_built_from_every_file_that_the_program_is() {
+    let image = file("Dockerfile");
+    let copied: Vec<&str> = image
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY ").filter(|files| !files.starts_with("--")))
+        .flat_map(str::split_whitespace)
+        .map(|path| path.trim_start_matches("./"))
+        .collect();
+    let manifest: toml::Table = file("Cargo.toml").parse().unwrap();
+    let targets = ["bench", "bin"].into_iter().filter_map(|kind| manifest.get(kind)?.as_array());
+    let paths = targets.flatten().filter_map(|target| target["path"].as_str());
+    let members = manifest.get("workspace").and_then(|workspace| workspace.get("members")?.as_array());
+    let members = members.into_iter().flatten().filter_map(|member| member.as_str());
+    let crates = manifest["dependencies"].as_table().unwrap().values();
+    let crates = crates.filter_map(|dependency| dependency.get("path")?.as_str());
+    let ignored: Vec<String> = file(".dockerignore").lines().map(str::to_owned).collect();
+    for path in
+        paths.chain(members).chain(crates).chain(["Cargo.lock", ".cargo", "config.toml", "migrations"])
+    {
+        let holds = |folder: &str| Path::new(path).starts_with(folder);
+        assert!(copied.iter().any(|folder| holds(folder)), "{path} is not copied: {copied:?}");
+        let (out, back): (Vec<_>, Vec<_>) = ignored.iter().partition(|line| !line.starts_with('!'));
+        let is_back = back.iter().any(|folder| holds(&folder[1..]));
+        assert!(is_back || !out.iter().any(|folder| holds(folder)), "{path} is in .dockerignore");
+    }
 }
 
 #[tokio::test]

@@ -13,16 +13,17 @@ mod encryption;
 mod endpoints;
 mod history;
 mod keys;
+mod lists;
 mod queue;
 mod stretch;
-
-use std::fmt::Display;
 
 use async_trait::async_trait;
 use sqlx::{
     FromRow,
     query::{Query, QueryAs},
 };
+
+use lists::Reach;
 
 use super::{Database, Engine, Write, batches};
 use crate::{
@@ -38,7 +39,7 @@ use crate::{
         Accepted, ApiKey, AuditFilter, Claimed, DeliveryFilter, EndpointChange, EventFilter,
         IdempotencyConflict, LeaseOffer, Listen, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page,
         Paged, PoolUse, QueueDepth, Recorded, Resealed, Result, Settled, Store, StoreError,
-        rows::{AttemptRow, Bounds, DeliveryRow, EndpointRow, EventRow, read},
+        rows::{AttemptRow, DeliveryRow, EndpointRow, EventRow, read},
         sql,
     },
 };
@@ -65,15 +66,6 @@ fn affected(result: &<Database as sqlx::Database>::QueryResult) -> u32 {
 type Row = <Database as sqlx::Database>::Row;
 type Arguments = <Database as sqlx::Database>::Arguments;
 
-/// How much a list may have to look at.
-#[derive(Clone, Copy)]
-enum Reach {
-    /// The rows that it answers.
-    Page,
-    /// Where few rows pass a filter, all that the tenant has.
-    Everything,
-}
-
 impl Engine {
     /// The row of a query that finds at most one.
     async fn find<'q, R, T>(
@@ -86,36 +78,6 @@ impl Engine {
     {
         let find = || async { Ok(query().fetch_optional(&mut *self.read().await?).await?) };
         self.run(find).await?.map(TryInto::try_into).transpose()
-    }
-
-    /// A page of a list. `cursor` finds what the page lies beside, if that is of the list; asked first, so that a page
-    /// says nothing about what is not.
-    async fn list<'q, I, R, T>(
-        &self,
-        reach: Reach,
-        page: &Page<I>,
-        cursor: impl Fn(String) -> Query<'q, Database, Arguments> + Send + Sync,
-        query: impl Fn(&Bounds) -> QueryAs<'q, Database, R, Arguments> + Send + Sync,
-    ) -> Result<Option<Paged<T>>>
-    where
-        I: Display + Sync,
-        R: for<'r> FromRow<'r, Row> + Send + Unpin,
-        T: TryFrom<R, Error = StoreError>,
-    {
-        let bounds = Bounds::of(page);
-        let rows = || async {
-            let mut connection = match reach {
-                Reach::Page => self.read().await?,
-                Reach::Everything => self.read_long().await?,
-            };
-            if let Some(id) = page.cursor()
-                && cursor(id.to_string()).fetch_optional(&mut *connection).await?.is_none()
-            {
-                return Ok(None);
-            }
-            Ok(Some(query(&bounds).fetch_all(&mut *connection).await?))
-        };
-        self.run(rows).await?.map(|rows| bounds.page(rows)).transpose()
     }
 
     /// A transaction of one statement; answers how many rows it changed.

@@ -8,14 +8,20 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
+use tokio::sync::oneshot;
 
 use crate::endpoint_url::tests::{corpus, strict};
 
 use super::{
-    super::*,
+    super::{
+        check::{Checker, Found},
+        lookup::Lookups,
+        *,
+    },
     OK, failure,
     support::{Act, PATIENT, Receiver, SHORT, answer, names, post, rules, settings},
 };
@@ -91,6 +97,116 @@ async fn a_kept_connection_serves_while_its_name_does_not_resolve() {
         assert_eq!(post(&transport, &url).await.result.unwrap().status, 200);
     }
     assert_eq!(receiver.connections(), 1);
+}
+
+/// Answers each lookup with the next of these, once it is told to.
+struct Slow(Mutex<VecDeque<(oneshot::Receiver<()>, IpAddr)>>);
+
+impl Slow {
+    /// The resolver, and for each answer what has it come.
+    fn new(answers: &[&str]) -> (Arc<Self>, VecDeque<oneshot::Sender<()>>) {
+        let (mut turns, mut releases) = (VecDeque::new(), VecDeque::new());
+        for address in answers {
+            let (release, released) = oneshot::channel();
+            turns.push_back((released, address.parse().unwrap()));
+            releases.push_back(release);
+        }
+        (Arc::new(Self(Mutex::new(turns))), releases)
+    }
+}
+
+#[async_trait]
+impl Resolve for Slow {
+    async fn resolve(&self, _: &str) -> Result<Vec<IpAddr>, String> {
+        let (released, address) = self.0.lock().unwrap().pop_front().unwrap();
+        released.await.map_err(|_| "the test is over".to_owned())?;
+        Ok(vec![address])
+    }
+}
+
+#[tokio::test]
+async fn name_servers_that_stop_answering_cost_one_attempt_a_moment_and_the_last_answer_serves_on() {
+    for (act, connections) in [(Act::Keep(answer(OK)), 1), (Act::Close(answer("HTTP/1.1 200 OK\n\n")), 3)] {
+        let receiver = Receiver::start(act).await;
+        let url = format!("http://receiver.test:{}/", receiver.address.port());
+        let (resolver, mut releases) = Slow::new(&["127.0.0.1"; 3]);
+        releases.pop_front().unwrap().send(()).unwrap();
+        let transport = transport(Arc::clone(&resolver) as Arc<dyn Resolve>);
+        for _ in 0..3 {
+            let exchange = post(&transport, &url).await;
+            assert_eq!(exchange.address, Some(receiver.address));
+            assert!(exchange.duration < PATIENT, "which is how long a name may take otherwise");
+            assert_eq!(exchange.result.unwrap().status, 200);
+        }
+        assert_eq!(receiver.connections(), connections);
+        assert_eq!(resolver.0.lock().unwrap().len(), 1, "while one question goes on, nobody else asks");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_late_is_judged_and_keeps_the_one_before_from_being_used() {
+    let receiver = Receiver::start(Act::Keep(answer(OK))).await;
+    let url = format!("http://rebound.test:{}/", receiver.address.port());
+    let (resolver, mut releases) = Slow::new(&["127.0.0.1", "169.254.169.254", "127.0.0.1"]);
+    releases.pop_front().unwrap().send(()).unwrap();
+    let transport = transport(resolver);
+    for _ in 0..2 {
+        assert_eq!(post(&transport, &url).await.result.unwrap().status, 200);
+    }
+    releases.pop_front().unwrap().send(()).unwrap();
+    // The question that went on gets its turn, on this one thread.
+    tokio::task::yield_now().await;
+    let exchange = post(&transport, &url).await;
+    let message = "rebound.test resolved to 169.254.169.254, which is a cloud metadata service";
+    assert_eq!(failure(&exchange), (FailureCode::AddressForbidden, message));
+}
+
+#[tokio::test]
+async fn an_answer_as_old_as_a_connection_may_be_serves_no_longer() {
+    let receiver = Receiver::start(Act::Keep(answer(OK))).await;
+    let url = format!("http://receiver.test:{}/", receiver.address.port());
+    let mut settings = settings(SHORT);
+    settings.connections.age = Duration::ZERO;
+    let (resolver, mut releases) = Slow::new(&["127.0.0.1"; 2]);
+    releases.pop_front().unwrap().send(()).unwrap();
+    let transport = HyperTransport::new(settings, resolver).unwrap();
+    assert_eq!(post(&transport, &url).await.result.unwrap().status, 200);
+    let exchange = post(&transport, &url).await;
+    assert_eq!(failure(&exchange).0, FailureCode::Timeout);
+    assert_eq!((exchange.address, receiver.connections()), (None, 1));
+}
+
+#[tokio::test]
+async fn an_allowed_name_is_called_in_a_private_network_and_another_one_there_is_not() {
+    let allow_names = vec!["*.corp".parse().unwrap(), "receiver".parse().unwrap()];
+    let private = &["10.0.0.5"][..];
+    let resolver = names(&[
+        ("a.corp", private),
+        ("receiver", private),
+        ("other.test", private),
+        ("b.corp", &["10.0.0.5", "169.254.169.254"]),
+    ]);
+    let checker = Checker {
+        rules: Arc::new(CallRules { allow_names, ..rules() }),
+        lookups: Some(Lookups::new(resolver, PATIENT, PATIENT)),
+    };
+    let check = async |url: &'static str| match checker.check(&url.parse().unwrap()).await {
+        Ok(Found::Addresses(addresses)) => Ok(addresses),
+        Ok(found) => panic!("{url}: {found:?}"),
+        Err(Failure { code: FailureCode::AddressForbidden, message }) => Err(message),
+        Err(failure) => panic!("{url}: {failure:?}"),
+    };
+    for url in ["http://a.corp/", "http://receiver/"] {
+        assert_eq!(check(url).await, Ok(vec![([10, 0, 0, 5], 80).into()]), "{url}");
+    }
+    for (url, message) in [
+        ("http://other.test/", "other.test resolved to 10.0.0.5, which is a private address (RFC 1918)"),
+        ("http://10.0.0.5/", "10.0.0.5 is a private address (RFC 1918)"),
+        ("http://b.corp/", "b.corp resolved to 169.254.169.254, which is a cloud metadata service"),
+        ("http://other/", "other is a local name (it has no dot)"),
+    ] {
+        assert_eq!(check(url).await, Err(message.to_owned()), "{url}");
+    }
 }
 
 #[tokio::test]

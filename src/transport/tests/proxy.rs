@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     super::*,
     OK, failure, refused,
-    support::{Act, Authority, PATIENT, Receiver, SHORT, answer, post, settings},
+    support::{Act, Authority, Log, PATIENT, Receiver, SHORT, answer, post, settings},
     tls_receiver,
 };
 
@@ -145,45 +145,62 @@ async fn a_receiver_is_called_through_a_socks5_proxy_by_its_name() {
 }
 
 #[tokio::test]
-async fn what_a_proxy_refuses_is_told_without_telling_of_the_proxy() {
+async fn what_a_proxy_refuses_is_told_without_telling_of_the_proxy_and_the_operator_finds_it_in_the_log() {
     use FailureCode::{AddressForbidden, Connection};
     let nowhere = refused().await;
-    let no_connection = |why: &str| format!("the proxy made no connection: {why}");
-    let refusal = "the proxy refused the address".to_owned();
+    let unreachable = |why: &str| (Connection, format!("no connection was made: {why}"));
+    let refusal = "the network that deliveries come from does not let this address be called";
+    let refusal = (AddressForbidden, refusal.to_owned());
+    let ours = (Connection, "no connection was made, for a reason on the sending side".to_owned());
     let (mut cases, mut keep, mut keep_heads) = (Vec::new(), Vec::new(), Vec::new());
-    for (head, code, message) in [
-        ("HTTP/1.1 403 Forbidden\n\n", AddressForbidden, refusal.clone()),
-        ("HTTP/1.1 407 Who\n\n", Connection, no_connection("it answered 407")),
-        ("HTTP/1.0 502 Bad\n\n", Connection, no_connection("it answered 502")),
-        ("SSH-2.0-x\n\n", Connection, no_connection("its answer is not HTTP")),
+    for (head, told, logged) in [
+        ("HTTP/1.1 403 Forbidden\n\n", refusal.clone(), "it answered 403"),
+        ("HTTP/1.1 407 Who\n\n", ours.clone(), "it answered 407"),
+        (
+            "HTTP/1.0 502 Bad\n\n",
+            unreachable("the address cannot be reached"),
+            "the address cannot be reached",
+        ),
+        ("HTTP/1.0 503 No\n\n", ours.clone(), "it answered 503"),
+        ("SSH-2.0-x\n\n", ours.clone(), "its answer is not HTTP"),
     ] {
         let (proxy, heads) = connect_proxy(head, nowhere).await;
         keep_heads.push(heads);
-        cases.push((format!("http://{proxy}"), code, message));
+        cases.push((format!("http://{proxy}"), told, logged));
     }
-    for (method, reply, code, message) in [
-        (0, &[5, 2, 0, 1, 0, 0, 0, 0, 0, 0][..], AddressForbidden, refusal),
-        (0, &[5, 4, 0, 1, 0, 0, 0, 0, 0, 0], Connection, no_connection("the host is unreachable")),
-        (0, &[5, 1, 0, 1, 0, 0, 0, 0, 0, 0], Connection, no_connection("it answered 1")),
-        (0, &[4, 0, 0, 1], Connection, no_connection("its answer is not SOCKS5")),
-        (0xff, &[], Connection, no_connection("it asks for other credentials")),
-        (0, &[5, 0], Connection, no_connection("unexpected end of file")),
+    for (method, reply, told, logged) in [
+        (0, &[5, 2, 0, 1, 0, 0, 0, 0, 0, 0][..], refusal, "its rules do not allow it"),
+        (
+            0,
+            &[5, 4, 0, 1, 0, 0, 0, 0, 0, 0],
+            unreachable("the host is unreachable"),
+            "the host is unreachable",
+        ),
+        (0, &[5, 1, 0, 1, 0, 0, 0, 0, 0, 0], ours.clone(), "it answered 1"),
+        (0, &[4, 0, 0, 1], ours.clone(), "its answer is not SOCKS5"),
+        (0xff, &[], ours.clone(), "it asks for other credentials"),
+        (0, &[5, 0], ours.clone(), "unexpected end of file"),
     ] as [(u8, &'static [u8], _, _); 6]
     {
-        let (proxy, told) = socks5_proxy(method, reply, nowhere).await;
-        keep.push(told);
-        cases.push((format!("socks5://{proxy}"), code, message));
+        let (proxy, asked) = socks5_proxy(method, reply, nowhere).await;
+        keep.push(asked);
+        cases.push((format!("socks5://user:sesame@{proxy}"), told, logged));
     }
-    cases.push((
-        format!("http://{nowhere}"),
-        Connection,
-        "cannot connect to the proxy: connection refused".to_owned(),
-    ));
-    for (proxy, code, message) in cases {
+    cases.push((format!("http://{nowhere}"), ours, "connection refused"));
+    for (proxy, (code, message), logged) in cases {
         let transport = through(&proxy, settings(PATIENT));
-        let exchange = post(&transport, "http://receiver.test/").await;
+        let log = Log::default();
+        let exchange = {
+            let _log = tracing::subscriber::set_default(log.clone().subscriber());
+            let first = post(&transport, "http://receiver.test/").await;
+            post(&transport, "http://receiver.test/").await;
+            first
+        };
         assert_eq!(failure(&exchange), (code, message.as_str()), "{proxy}");
         assert_eq!(exchange.address, None);
+        let log = log.text();
+        assert_eq!(log.lines().count(), 1, "one line a minute: {log}");
+        assert!(log.contains("WARN") && log.contains(logged) && !log.contains("sesame"), "{log}");
     }
 }
 
@@ -224,6 +241,9 @@ fn a_proxy_is_read_and_never_shown() {
         "http://u:p@[::1]:80",
         "socks5://u@proxy:1080",
         "socks5://10.0.0.1",
+        "http://:token@proxy",
+        "http://u:p%40%3A%2F%25@proxy",
+        "http://caf%C3%A9:p@proxy",
     ] {
         let proxy = Proxy::parse(good).expect(good);
         assert_eq!(format!("{proxy:?}"), "Proxy");
@@ -236,6 +256,13 @@ fn a_proxy_is_read_and_never_shown() {
         "http://",
         "http://proxy/path",
         "http://u%zz@proxy",
+        "http://u:100%@proxy",
+        "http://u%FF:p@proxy",
+        "http://u%3Av:p@proxy",
+        "http://u:p%0D%0Ax@proxy",
+        "socks5://:p@proxy",
+        "socks5://%70roxy%20x",
+        "http://proxy:0",
     ] {
         assert!(Proxy::parse(bad).is_none(), "{bad}");
     }

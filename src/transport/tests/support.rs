@@ -2,11 +2,11 @@
 
 use std::{
     fmt,
-    io::Write as _,
+    io::{self, Write as _},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -73,6 +73,7 @@ pub(super) fn rules() -> CallRules {
     CallRules {
         allow_http: true,
         allow_short_names: false,
+        allow_names: Vec::new(),
         addresses: AddressPolicy::new(vec!["127.0.0.1/32".parse().unwrap()]),
         ports: vec!["1-65535".parse().unwrap()],
         own: Vec::new(),
@@ -216,6 +217,35 @@ async fn serve(mut stream: TcpStream, act: Act) -> Option<()> {
                 return None;
             }
         }
+    }
+}
+
+/// What is logged, from warnings on.
+#[derive(Clone, Default)]
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(super) fn subscriber(self) -> impl tracing::Subscriber + Send + Sync {
+        tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::WARN)
+            .with_writer(move || self.clone())
+            .finish()
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -153,6 +153,33 @@ async fn every_error_comes_in_the_envelope_with_a_request_id() {
 }
 
 #[tokio::test]
+async fn a_page_of_large_events_ends_early_and_the_next_one_goes_on_from_there() {
+    let app = TestApp::start().await;
+    let (size, count) = (250 * 1024, 20);
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        let mut event = charge();
+        event["data"]["object"]["description"] = "x".repeat(size).into();
+        ids.insert(0, id(&app.publish(event).await).to_owned());
+    }
+    let page = async |query: &str| {
+        let answer = app.public.get(&format!("/v1/events?limit=100{query}")).await;
+        assert!(answer.text.len() < 4 * 1024 * 1024 + 2 * size, "{} bytes", answer.text.len());
+        let list = answer.expect(200);
+        let found: Vec<String> =
+            list["data"].as_array().unwrap().iter().map(|event| id(event).to_owned()).collect();
+        (found, list["has_more"].as_bool().unwrap())
+    };
+    let (first, more) = page("").await;
+    assert!(more && first.len() < count && first == ids[..first.len()]);
+    let (rest, more) = page(&format!("&starting_after={}", first[first.len() - 1])).await;
+    assert_eq!((rest, more), (ids[first.len()..].to_vec(), false));
+    let (nearest, more) = page(&format!("&ending_before={}", ids[count - 1])).await;
+    assert!(more && nearest == ids[count - 1 - nearest.len()..count - 1], "those beside the cursor");
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn lists_page_both_ways_newest_first() {
     let app = TestApp::start().await;
     let mut ids = Vec::new();

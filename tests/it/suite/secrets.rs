@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Request, Version};
+use http_body_util::Full;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use k_webhooks::signature::{SigningSecret, verify};
 use serde_json::{Value, json};
 
@@ -69,6 +73,12 @@ async fn a_process_that_logs_all_it_can_prints_no_secret() {
     internal.post("/v1/events", charge()).await.expect(201);
     receiver.until(1).await;
     process.until_logged("attempt failed").await;
+    // By HTTP/2 too, whose crates have words of their own.
+    let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Full<Bytes>>();
+    let request = Request::get(format!("http://{}/v1/events", process.public))
+        .header("authorization", format!("Bearer {}", merchant.key()));
+    let answer = client.request(request.body(Full::default()).unwrap()).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.version()), (200, Version::HTTP_2));
     // Keys at the wrong door, mistyped, and bodies that do not parse around a secret.
     let mistyped = &merchant.key()[..merchant.key().len() - 1];
     Caller::new(process.internal, merchant.key()).get(keys).await.expect(401);
