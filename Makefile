@@ -4,6 +4,8 @@
 # each crate is built once.
 test:
 	tests/install-engines
+	tests/install-browser
+	tests/install-schemathesis
 	cargo fmt --all --check
 	cargo clippy --all-targets --locked -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --locked
