@@ -5,6 +5,8 @@
 test:
 	tests/install-engines
 	tests/install-languages
+	tests/install-browser
+	tests/install-schemathesis
 	cargo fmt --all --check
 	cargo clippy --all-targets --locked -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --locked

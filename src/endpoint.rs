@@ -2,6 +2,12 @@
 
 use std::sync::OnceLock;
 
+use serde::{Serialize, Serializer};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ArrayBuilder, ObjectBuilder, RefOr, Type, schema::Schema},
+};
+
 use crate::{
     clock::UnixMs, endpoint_url::EndpointUrl, event::EventType, id::EndpointId, id::SecretId,
     merchant::Tenant, signature::SigningSecret, vault::Sealed, words::words,
@@ -113,6 +119,31 @@ impl EnabledEvents {
         if errors.is_empty() { Ok(Self::Only(types)) } else { Err(errors) }
     }
 }
+
+impl Serialize for EnabledEvents {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.names().serialize(serializer)
+    }
+}
+
+impl PartialSchema for EnabledEvents {
+    fn schema() -> RefOr<Schema> {
+        let names = EventType::ALL.iter().map(|event_type| event_type.as_str()).chain(["*"]);
+        let name = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names));
+        ArrayBuilder::new()
+            .items(name)
+            .min_items(Some(1))
+            .max_items(Some(ENABLED_EVENTS_MAX))
+            .description(Some(
+                "The types of events; `*` stands alone, for all of them and those that do not exist yet.",
+            ))
+            .examples([["charge.succeeded", "refund.created"]])
+            .build()
+            .into()
+    }
+}
+
+impl ToSchema for EnabledEvents {}
 
 /// A signing secret as it is stored: sealed, and perhaps with an end.
 #[derive(Clone, Debug)]

@@ -3,8 +3,13 @@
 use std::{fmt, str::FromStr};
 
 use bytes::Bytes;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Type, schema::Schema},
+};
 
 use crate::{
     clock::UnixMs,
@@ -54,6 +59,25 @@ event_types! {
     DisputeUpdated "dispute.updated" "dispute",
     DisputeClosed "dispute.closed" "dispute",
 }
+
+impl Serialize for EventType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl PartialSchema for EventType {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("The type of an event."))
+            .enum_values(Some(Self::ALL.iter().map(|event_type| event_type.as_str())))
+            .build()
+            .into()
+    }
+}
+
+impl ToSchema for EventType {}
 
 impl fmt::Display for EventType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,6 +9,10 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Type, schema::Schema},
+};
 
 use crate::{clock::UnixMs, entropy::Entropy};
 
@@ -18,6 +22,8 @@ pub trait Kind: Copy + Eq + Ord + std::hash::Hash + Send + Sync + 'static {
     const PREFIX: &'static str;
     /// What it is called in messages.
     const NAME: &'static str;
+    /// What the type of its ids is called in the documents of the APIs.
+    const TYPE: &'static str;
 }
 
 macro_rules! kinds {
@@ -29,6 +35,7 @@ macro_rules! kinds {
         impl Kind for $kind {
             const PREFIX: &'static str = $prefix;
             const NAME: &'static str = $name;
+            const TYPE: &'static str = stringify!($id);
         }
 
         #[doc = concat!("The id of ", $name, ": `", $prefix, "_` and 26 characters.")]
@@ -141,6 +148,24 @@ impl<K: Kind> Serialize for Id<K> {
 impl<'de, K: Kind> Deserialize<'de> for Id<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl<K: Kind> PartialSchema for Id<K> {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some(format!("The id of {}.", K::NAME)))
+            .pattern(Some(format!("^{}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$", K::PREFIX)))
+            .examples([format!("{}_01jxf6z2zre4rr3h5t8y5j0v6q", K::PREFIX)])
+            .build()
+            .into()
+    }
+}
+
+impl<K: Kind> ToSchema for Id<K> {
+    fn name() -> Cow<'static, str> {
+        K::TYPE.into()
     }
 }
 

@@ -2,8 +2,12 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 /// The platform's opaque name for a merchant, `[A-Za-z0-9_-]{1,64}`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+#[schema(pattern = "^[A-Za-z0-9_-]{1,64}$", examples("m_1"))]
 pub struct MerchantId(String);
 
 impl MerchantId {

@@ -5,8 +5,12 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
+use utoipa::{PartialSchema as _, ToSchema};
 
-use crate::{event::EventType, words::words};
+use crate::{
+    event::EventType,
+    words::{constants, words},
+};
 
 /// The `data` of an event.
 #[derive(Clone, Debug, Serialize)]
@@ -44,6 +48,13 @@ pub enum Resource {
     Dispute(Dispute),
 }
 
+constants! {
+    pub IsCharge "charge",
+    pub IsRefund "refund",
+    pub IsPayout "payout",
+    pub IsDispute "dispute",
+}
+
 words! {
     /// The only currency there is.
     Currency {
@@ -63,12 +74,13 @@ words! {
 }
 
 /// A charge against a card.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Charge {
     /// A UUID.
     pub id: String,
-    /// `charge`
-    pub object: &'static str,
+    /// What it is.
+    #[schema(schema_with = IsCharge::schema)]
+    pub object: IsCharge,
     /// In cents.
     pub amount: i64,
     /// How much of it was paid back, in cents.
@@ -96,7 +108,7 @@ pub struct Charge {
 }
 
 /// What may be shown of a card.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Card {
     /// Such as `visa`.
     pub brand: &'static str,
@@ -109,7 +121,7 @@ pub struct Card {
 }
 
 /// An address in the United States.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Address {
     /// Street and number.
     pub line1: &'static str,
@@ -152,12 +164,13 @@ words! {
 }
 
 /// A charge that is paid back, fully or partially.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Refund {
     /// `re_` and what follows.
     pub id: String,
-    /// `refund`
-    pub object: &'static str,
+    /// What it is.
+    #[schema(schema_with = IsRefund::schema)]
+    pub object: IsRefund,
     /// The id of the charge.
     pub charge: String,
     /// In cents.
@@ -197,12 +210,13 @@ words! {
 }
 
 /// What a merchant has earned, sent to the merchant's bank.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Payout {
     /// `po_` and what follows.
     pub id: String,
-    /// `payout`
-    pub object: &'static str,
+    /// What it is.
+    #[schema(schema_with = IsPayout::schema)]
+    pub object: IsPayout,
     /// The sum of its lines, in cents.
     pub amount: i64,
     /// Of all amounts.
@@ -222,7 +236,7 @@ pub struct Payout {
 }
 
 /// A line of a payout.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct LineItem {
     /// What it is about.
     #[serde(rename = "type")]
@@ -264,12 +278,13 @@ words! {
 }
 
 /// A charge that the customer's bank wants back.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Dispute {
     /// `dp_` and what follows.
     pub id: String,
-    /// `dispute`
-    pub object: &'static str,
+    /// What it is.
+    #[schema(schema_with = IsDispute::schema)]
+    pub object: IsDispute,
     /// The id of the charge.
     pub charge: String,
     /// In cents.
@@ -362,7 +377,7 @@ impl Samples {
     fn charge(&self) -> Charge {
         Charge {
             id: self.charge_id("charge"),
-            object: "charge",
+            object: IsCharge,
             amount: CHARGED,
             amount_refunded: 0,
             currency: Currency::Usd,
@@ -388,7 +403,7 @@ impl Samples {
     fn refund(&self, status: RefundStatus) -> Refund {
         Refund {
             id: self.id("re"),
-            object: "refund",
+            object: IsRefund,
             charge: self.charge_id("charge"),
             amount: REFUNDED,
             currency: Currency::Usd,
@@ -411,7 +426,7 @@ impl Samples {
         let failed = status == PayoutStatus::Failed;
         Payout {
             id: self.id("po"),
-            object: "payout",
+            object: IsPayout,
             amount: line_items.iter().map(|line| line.amount).sum(),
             currency: Currency::Usd,
             status,
@@ -426,7 +441,7 @@ impl Samples {
     fn dispute(&self, status: DisputeStatus) -> Dispute {
         Dispute {
             id: self.id("dp"),
-            object: "dispute",
+            object: IsDispute,
             charge: self.charge_id("charge"),
             amount: CHARGED,
             currency: Currency::Usd,

@@ -104,7 +104,7 @@ async fn export_deliveries(
         let Some(list) = store.list_deliveries(tenant, &filter, &page).await? else { return Ok(count) };
         for delivery in &list.items {
             let attempts = store.attempts(delivery.id).await?;
-            writeln!(output, "{}", view::delivery_with_attempts(delivery, &attempts))?;
+            writeln!(output, "{}", json!(view::delivery_with_attempts(delivery, &attempts)))?;
         }
         count += list.items.len() as u64;
         match list.items.last() {

@@ -8,9 +8,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-use crate::{id::RequestId, ingest::IngestError, metrics::Refusal, store::StoreError};
+use crate::{id::RequestId, ingest::IngestError, metrics::Refusal, store::StoreError, words::words};
 
 /// Messages by the field they are about: enough of them to mend a request, and no more than that, whatever somebody sends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -51,6 +51,74 @@ impl FieldErrors {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+words! {
+    /// What kind of error it is.
+    ErrorType {
+        /// The request must be changed.
+        InvalidRequest "invalid_request_error",
+        /// The key is missing, or opens nothing here.
+        Authentication "authentication_error",
+        /// There is no such thing, or it is another's.
+        NotFound "not_found",
+        /// Too many requests; `Retry-After` says when to try again.
+        RateLimit "rate_limit_error",
+        /// Something went wrong on our side; it is safe to try again.
+        Internal "internal_error",
+    }
+}
+
+/// The one form of errors.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Error<'a> {
+    error: ErrorBody<'a>,
+}
+
+/// What was refused or failed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ErrorBody<'a> {
+    #[serde(rename = "type")]
+    kind: ErrorType,
+    /// What is wrong, for people.
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    details: Option<Details<'a>>,
+    request_id: RequestId,
+}
+
+/// Every bad field at once.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ErrorDetails)]
+pub(super) struct Details<'a> {
+    /// What is wrong with each, by the path of the field in the body, or by the name of the parameter.
+    #[serde(rename = "fieldErrors")]
+    #[schema(value_type = std::collections::HashMap<String, Vec<String>>)]
+    field_errors: &'a FieldErrors,
+}
+
+/// An error as RFC 9457 has it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Problem<'a> {
+    /// Always `about:blank`: the status says all.
+    #[serde(rename = "type")]
+    #[schema(examples("about:blank"))]
+    kind: &'static str,
+    /// The status in words.
+    #[schema(examples("Bad Request"))]
+    title: &'static str,
+    /// The status.
+    #[schema(minimum = 400, maximum = 599, examples(400))]
+    status: u16,
+    /// What is wrong, for people.
+    detail: &'a str,
+    /// The path that was asked for.
+    instance: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    details: Option<Details<'a>>,
+    request_id: RequestId,
 }
 
 /// A request that was refused or failed.
@@ -143,42 +211,35 @@ impl ApiError {
         }
     }
 
-    fn kind(&self) -> &'static str {
+    fn kind(&self) -> ErrorType {
         match self.status {
-            StatusCode::UNAUTHORIZED => "authentication_error",
-            StatusCode::NOT_FOUND => "not_found",
-            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
-            status if status.is_server_error() => "internal_error",
-            _ => "invalid_request_error",
+            StatusCode::UNAUTHORIZED => ErrorType::Authentication,
+            StatusCode::NOT_FOUND => ErrorType::NotFound,
+            StatusCode::TOO_MANY_REQUESTS => ErrorType::RateLimit,
+            status if status.is_server_error() => ErrorType::Internal,
+            _ => ErrorType::InvalidRequest,
         }
     }
 
-    fn details(&self) -> Option<Value> {
-        (!self.field_errors.is_empty()).then(|| json!({ "fieldErrors": self.field_errors }))
+    fn details(&self) -> Option<Details<'_>> {
+        (!self.field_errors.is_empty()).then_some(Details { field_errors: &self.field_errors })
     }
 
-    fn envelope(&self, request_id: &str) -> Value {
-        let mut error = json!({ "type": self.kind(), "message": self.message, "request_id": request_id });
-        if let Some(details) = self.details() {
-            error["details"] = details;
-        }
-        json!({ "error": error })
+    fn envelope(&self, request_id: RequestId) -> Error<'_> {
+        let (kind, details) = (self.kind(), self.details());
+        Error { error: ErrorBody { kind, message: &self.message, details, request_id } }
     }
 
-    /// RFC 9457.
-    fn problem(&self, request_id: &str, path: &str) -> Value {
-        let mut problem = json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or_default(),
-            "status": self.status.as_u16(),
-            "detail": self.message,
-            "instance": path,
-            "request_id": request_id,
-        });
-        if let Some(details) = self.details() {
-            problem["details"] = details;
+    fn problem<'a>(&'a self, request_id: RequestId, path: &'a str) -> Problem<'a> {
+        Problem {
+            kind: "about:blank",
+            title: self.status.canonical_reason().unwrap_or_default(),
+            status: self.status.as_u16(),
+            detail: &self.message,
+            instance: path,
+            details: self.details(),
+            request_id,
         }
-        problem
     }
 }
 
@@ -226,13 +287,13 @@ impl ApiError {
 
     /// The response as it is sent.
     pub(super) fn render(&self, request_id: RequestId, path: &str, wants_problem: bool) -> Response {
-        let id = request_id.to_string();
         let (content_type, body) = if wants_problem {
-            ("application/problem+json", self.problem(&id, path))
+            ("application/problem+json", serde_json::to_vec(&self.problem(request_id, path)))
         } else {
-            ("application/json", self.envelope(&id))
+            ("application/json", serde_json::to_vec(&self.envelope(request_id)))
         };
-        let mut response = Response::new(Body::from(body.to_string()));
+        // Texts and numbers are always JSON.
+        let mut response = Response::new(Body::from(body.unwrap_or_default()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -6,13 +6,16 @@ use std::{
 };
 
 use axum::{Json, Router, extract::State, middleware};
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::sync::Mutex;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::{Api, error::ApiError, outermost::Outermost, routes::Routes};
 use crate::{
     metrics::{Listener, Refusal},
     store::Store,
+    words::constants,
 };
 
 /// How long the database may take to answer.
@@ -22,7 +25,7 @@ const PING_DEADLINE: Duration = Duration::from_secs(2);
 const PING_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) fn checks() -> Routes {
-    Routes::new().get("/healthz", healthz).get("/readyz", readyz)
+    Routes::new().route(routes!(healthz)).route(routes!(readyz))
 }
 
 /// What every router has: unknown routes answered in the envelope, request ids, limits and headers.
@@ -40,16 +43,39 @@ pub(super) fn finish(routes: Routes, api: Arc<Api>, listener: Listener) -> Route
         }))
 }
 
-async fn healthz() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+constants! {
+    IsOk "ok",
 }
 
-async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Value>, ApiError> {
+/// That all is well.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    #[schema(inline)]
+    status: IsOk,
+}
+
+/// Whether the process lives
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "checkLiveness", tag = "Health", security(()),
+    responses((status = 200, description = "It lives.", body = Health)),
+)]
+async fn healthz() -> Json<Health> {
+    Json(Health { status: IsOk })
+}
+
+/// Whether the service can do its work
+///
+/// The database answers, and the process is not about to end. Otherwise it is a 503.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "checkReadiness", tag = "Health", security(()),
+    responses((status = 200, description = "It can.", body = Health)),
+)]
+async fn readyz(State(api): State<Arc<Api>>) -> Result<Json<Health>, ApiError> {
     if api.draining.is_cancelled() {
         return Err(ApiError::unavailable("draining").because(Refusal::Draining));
     }
     api.readiness.check(api.foundation.store.as_ref()).await?;
-    Ok(Json(json!({ "status": "ok" })))
+    Ok(Json(Health { status: IsOk }))
 }
 
 /// Whether the database answered when it was last asked. Anybody may ask for it, so the database is not asked each time.

@@ -3,6 +3,7 @@
 mod auth;
 mod client_address;
 mod connection;
+mod documentation;
 mod error;
 mod fields;
 mod health;
@@ -18,6 +19,7 @@ mod reconciliation;
 mod routes;
 mod selection;
 mod serve;
+mod shapes;
 pub mod tls;
 pub(crate) mod view;
 
@@ -30,7 +32,7 @@ use crate::{
     metrics::Metrics, test_clock::TestClock, transport::CallRules,
 };
 pub use connection::Deadlines;
-pub use error::ApiError;
+pub use error::{ApiError, ErrorType};
 use rate_limit::RateLimiter;
 pub use routes::Route;
 pub use serve::{Serving, serve};

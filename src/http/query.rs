@@ -1,6 +1,15 @@
 //! Query parameters, with every bad one named at once.
 
-use std::{fmt::Display, str::FromStr};
+use std::{fmt::Display, marker::PhantomData, str::FromStr};
+
+use utoipa::{
+    IntoParams, PartialSchema,
+    openapi::{
+        ObjectBuilder, RefOr, Type,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::Schema,
+    },
+};
 
 use super::error::{ApiError, FieldErrors};
 use crate::{
@@ -20,6 +29,44 @@ pub(super) fn beside<K: Kind, T>(
         None => ApiError::internal("a first page lies beside nothing"),
     };
     found.ok_or_else(no_such)
+}
+
+/// How many items a page has at most, and unless said otherwise.
+const LIMIT_MAX: u32 = 100;
+const LIMIT_DEFAULT: u32 = 20;
+
+/// The parameters of a list of these, as [`Query::page`] reads them.
+pub(super) struct PageOf<K>(PhantomData<K>);
+
+impl<K: Kind> IntoParams for PageOf<K> {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let limit = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .maximum(Some(LIMIT_MAX))
+            .default(Some(LIMIT_DEFAULT.into()));
+        let parameter = |name: &str, description: &str, schema: RefOr<Schema>| {
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Query)
+                .description(Some(description))
+                .schema(Some(schema))
+                .build()
+        };
+        vec![
+            parameter("limit", "How many items a page has at most.", limit.build().into()),
+            parameter(
+                "starting_after",
+                "What follows this one in the list: what is older.",
+                Id::<K>::schema(),
+            ),
+            parameter(
+                "ending_before",
+                "What precedes this one in the list: what is newer.",
+                Id::<K>::schema(),
+            ),
+        ]
+    }
 }
 
 /// The parameters that have not been read yet.
@@ -51,9 +98,9 @@ impl Query {
 
     /// `limit`, `starting_after` and `ending_before`.
     pub(super) fn page<K: Kind>(&mut self) -> Page<Id<K>> {
-        let limit = self.optional::<u32>("limit").unwrap_or(20);
-        if !(1..=100).contains(&limit) {
-            self.error("limit", "must be from 1 to 100");
+        let limit = self.optional::<u32>("limit").unwrap_or(LIMIT_DEFAULT);
+        if !(1..=LIMIT_MAX).contains(&limit) {
+            self.error("limit", format!("must be from 1 to {LIMIT_MAX}"));
         }
         let after: Option<Id<K>> = self.optional("starting_after");
         let before: Option<Id<K>> = self.optional("ending_before");

@@ -8,7 +8,8 @@ use axum::{
     body::{Body, Bytes},
     http::HeaderMap,
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Api,
@@ -16,12 +17,14 @@ use super::{
     fields::{Fields, read_json},
     public::endpoints,
     selection,
+    view::IsReconciliation,
 };
 use crate::{
     endpoint::EnabledEvents,
-    id::EventId,
+    event::EventType,
+    id::{EndpointId, EventId},
     merchant::Tenant,
-    reconciliation::{Counts, Difference, Outcome, Page, Processed, Scope, Strangers, page, strangers},
+    reconciliation::{Difference, Outcome, Page, Processed, Scope, Strangers, page, strangers},
 };
 
 /// Ids that a receiver may post at once.
@@ -58,7 +61,7 @@ pub(super) async fn reconcile(
     api: &Api,
     mut fields: Fields<'_>,
     tenant: Option<Tenant>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Reconciliation>, ApiError> {
     let range = selection::range(&mut fields);
     let types = selection::types(&mut fields, "types", Some(EnabledEvents::All));
     let endpoint = fields.optional::<String>("webhook_endpoint", "a string");
@@ -90,50 +93,141 @@ pub(super) async fn reconcile(
         _ => Strangers::default(),
     };
     let page = page(store, &scope, processed.as_ref(), limit, after).await?;
-    Ok(Json(view(&scope, &page, &strangers)))
+    Ok(Json(view(&scope, &page, strangers)))
 }
 
-fn view(scope: &Scope, page: &Page, strangers: &Strangers) -> Value {
-    let mut events = by_outcome(&page.events, Outcome::ALL);
-    events["recorded"] = page.events.total().into();
-    let mut deliveries = by_outcome(&page.deliveries, &Outcome::OF_DELIVERIES);
-    deliveries["made"] = page.deliveries.total().into();
-    let processed = page.processed.map(|Processed { known, lacking, never_sent }| {
-        let Strangers { outside, unknown } = strangers;
-        json!({
-            "known": known,
-            "lacking": lacking,
-            "never_sent": never_sent,
-            "outside": outside,
-            "unknown": unknown,
-        })
-    });
-    json!({
-        "object": "reconciliation",
-        "livemode": scope.tenant.livemode,
-        "webhook_endpoint": scope.endpoint_id,
-        "created_gte": scope.created_from.seconds(),
-        "created_lte": scope.created_to.seconds(),
-        "types": scope.types.names(),
-        "events": events,
-        "deliveries": deliveries,
-        "processed": processed,
-        "differences": page.differences.iter().map(difference).collect::<Vec<_>>(),
-        "looked_up_to": page.looked_up_to.map(|place| place.id),
-        "has_more": page.looked_up_to.is_some(),
-    })
+/// How the events of a range stand.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Reconciliation {
+    #[schema(inline)]
+    object: IsReconciliation,
+    /// Live data, as opposed to test data.
+    livemode: bool,
+    /// The endpoint that it is about; null for all together.
+    webhook_endpoint: Option<EndpointId>,
+    /// From which instant on, in unix seconds.
+    #[schema(examples(1_749_565_329))]
+    created_gte: i64,
+    /// Up to which instant, in unix seconds.
+    #[schema(examples(1_749_651_729))]
+    created_lte: i64,
+    types: EnabledEvents,
+    events: EventCounts,
+    deliveries: DeliveryCounts,
+    /// What the receiver's list comes to, where there was one.
+    processed: Option<ProcessedCounts>,
+    /// Events that somebody may want to look into.
+    differences: Vec<DifferenceView>,
+    /// The last event that was looked at, where there are more.
+    looked_up_to: Option<EventId>,
+    /// Whether there are events of the range that were not looked at.
+    has_more: bool,
 }
 
-fn by_outcome(counts: &Counts, outcomes: &[Outcome]) -> Value {
-    outcomes.iter().map(|outcome| (outcome.as_str().to_owned(), Value::from(counts.of(*outcome)))).collect()
+/// How many events stand so; the others add up to `recorded`.
+#[derive(Serialize, ToSchema)]
+struct EventCounts {
+    /// All of them.
+    recorded: u64,
+    /// Every endpoint that has a delivery of it has answered one with a 2xx.
+    succeeded: u64,
+    /// An endpoint has not, and a delivery to it is due, under way, or waits for another attempt.
+    pending: u64,
+    /// An endpoint has not, and a delivery to it waits for it to be enabled.
+    held: u64,
+    /// An endpoint has not, and all deliveries to it were given up.
+    abandoned: u64,
+    /// There is no delivery.
+    no_delivery: u64,
 }
 
-fn difference(difference: &Difference) -> Value {
-    json!({
-        "event": difference.place.id,
-        "event_type": difference.event_type.as_str(),
-        "created": difference.place.created_at.seconds(),
-        "outcome": difference.outcome.as_str(),
-        "processed": difference.processed,
-    })
+/// How many deliveries stand so; the others add up to `made`.
+#[derive(Serialize, ToSchema)]
+struct DeliveryCounts {
+    /// All of them.
+    made: u64,
+    /// Answered with a 2xx.
+    succeeded: u64,
+    /// Due, under way, or waiting for another attempt.
+    pending: u64,
+    /// Waiting for their endpoint to be enabled.
+    held: u64,
+    /// Given up.
+    abandoned: u64,
+}
+
+/// What a receiver's list comes to.
+#[derive(Serialize, ToSchema)]
+struct ProcessedCounts {
+    /// How many events it has processed.
+    known: u64,
+    /// How many it was sent, or is being sent, and has not processed.
+    lacking: u64,
+    /// How many it has not processed and has no delivery of.
+    never_sent: u64,
+    /// Events of the merchant's that are not of the range or of its types; on the first page.
+    outside: Vec<EventId>,
+    /// No events of the merchant's, or none any more; on the first page.
+    unknown: Vec<EventId>,
+}
+
+/// An event that somebody may want to look into.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Difference)]
+struct DifferenceView {
+    event: EventId,
+    event_type: EventType,
+    /// When it happened, in unix seconds.
+    #[schema(examples(1_749_651_729))]
+    created: i64,
+    outcome: Outcome,
+    /// Whether the receiver has processed it, where it said which it has.
+    processed: Option<bool>,
+}
+
+fn view(scope: &Scope, page: &Page, strangers: Strangers) -> Reconciliation {
+    let (events, deliveries) = (&page.events, &page.deliveries);
+    Reconciliation {
+        object: IsReconciliation,
+        livemode: scope.tenant.livemode,
+        webhook_endpoint: scope.endpoint_id,
+        created_gte: scope.created_from.seconds(),
+        created_lte: scope.created_to.seconds(),
+        types: scope.types.clone(),
+        events: EventCounts {
+            recorded: events.total(),
+            succeeded: events.of(Outcome::Succeeded),
+            pending: events.of(Outcome::Pending),
+            held: events.of(Outcome::Held),
+            abandoned: events.of(Outcome::Abandoned),
+            no_delivery: events.of(Outcome::NoDelivery),
+        },
+        deliveries: DeliveryCounts {
+            made: deliveries.total(),
+            succeeded: deliveries.of(Outcome::Succeeded),
+            pending: deliveries.of(Outcome::Pending),
+            held: deliveries.of(Outcome::Held),
+            abandoned: deliveries.of(Outcome::Abandoned),
+        },
+        processed: page.processed.map(|Processed { known, lacking, never_sent }| ProcessedCounts {
+            known,
+            lacking,
+            never_sent,
+            outside: strangers.outside,
+            unknown: strangers.unknown,
+        }),
+        differences: page.differences.iter().map(difference).collect(),
+        looked_up_to: page.looked_up_to.map(|place| place.id),
+        has_more: page.looked_up_to.is_some(),
+    }
+}
+
+fn difference(difference: &Difference) -> DifferenceView {
+    DifferenceView {
+        event: difference.place.id,
+        event_type: difference.event_type,
+        created: difference.place.created_at.seconds(),
+        outcome: difference.outcome,
+        processed: difference.processed,
+    }
 }

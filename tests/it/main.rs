@@ -5,6 +5,7 @@ mod cli;
 mod docs;
 mod fuzz;
 mod monitoring;
+mod openapi;
 mod packaging;
 mod postgres;
 mod sqlite;

@@ -6,29 +6,49 @@ use axum::{
     Json,
     extract::{RawQuery, State},
 };
-use serde_json::Value;
+use utoipa_axum::routes;
 
 use crate::{
+    audit::{Action, ActorKind},
     http::{
         Api,
         auth::Service,
         error::ApiError,
-        query::{Query, beside},
+        query::{PageOf, Query, beside},
         routes::Routes,
-        view,
+        view::{self, AuditEntryList},
     },
+    id::{AuditEntryKind, KeyId},
+    merchant::MerchantId,
     store::AuditFilter,
 };
 
 pub(super) fn router() -> Routes {
-    Routes::new().get("/v1/audit_entries", list)
+    Routes::new().route(routes!(list))
 }
 
+/// List audit entries
+///
+/// Who did what to endpoints and keys, newest first. Every change leaves one entry, in its own transaction; what is refused,
+/// fails or changes nothing leaves none.
+#[utoipa::path(
+    get, path = "/v1/audit_entries", operation_id = "listAuditEntries", tag = "Audit log",
+    params(
+        ("merchant_id" = Option<MerchantId>, Query, description = "About this merchant's objects."),
+        ("livemode" = Option<bool>, Query, description = "About objects of live data, or of test data."),
+        ("object_id" = Option<String>, Query, description = "About this object."),
+        ("action" = Option<Action>, Query, description = "Of this action."),
+        ("actor_kind" = Option<ActorKind>, Query, description = "By this kind of actor."),
+        ("actor_id" = Option<KeyId>, Query, description = "By this API key."),
+        PageOf<AuditEntryKind>,
+    ),
+    responses((status = 200, description = "A page of entries.", body = AuditEntryList)),
+)]
 async fn list(
     State(api): State<Arc<Api>>,
     _: Service,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<AuditEntryList>, ApiError> {
     let mut query = Query::parse(query.as_deref());
     let page = query.page();
     let filter = AuditFilter {

@@ -11,6 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use utoipa_axum::routes;
 
 use crate::{
     event::{Audience, EventType, NewEvent},
@@ -20,14 +21,15 @@ use crate::{
         error::{ApiError, IDEMPOTENCY_CONFLICT},
         fields::{Fields, read_json},
         routes::Routes,
-        view::EventList,
+        shapes::{self, PublishEvent, PublishEvents},
+        view::{EventList, event_list},
     },
     ingest::IngestError,
     merchant::{MerchantId, Tenant},
 };
 
 pub(super) fn router() -> Routes {
-    Routes::new().post("/v1/events", publish).post("/v1/events/batch", publish_batch)
+    Routes::new().route(routes!(publish)).route(routes!(publish_batch))
 }
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -37,6 +39,25 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// The last second of the year 9999.
 const CREATED_MAX: i64 = 253_402_300_799;
 
+/// Publish an event
+///
+/// A 201 is a promise: the event, its idempotency record and one delivery for each matching endpoint are on disk, in one
+/// transaction. An answer can be lost after its commit, so give an idempotency key and publish again after any 5xx.
+///
+/// A key that was used before is answered with the original event and `Idempotent-Replayed: true`, for 24 hours; with other
+/// content it is refused. `data` passes through byte for byte, 256 KiB with all else, if not configured otherwise.
+#[utoipa::path(
+    post, path = "/v1/events", operation_id = "publishEvent", tag = "Events",
+    params((
+        "Idempotency-Key" = Option<String>, Header, description = "The same as `idempotency_key`.",
+        pattern = "^[!-~]([ -~]{0,253}[!-~])?$",
+    )),
+    request_body = PublishEvent,
+    responses((
+        status = 201, description = "The event is recorded.", body = shapes::Event,
+        headers(("Idempotent-Replayed" = String, description = "`true`, if it had been before.")),
+    )),
+)]
 async fn publish(
     State(api): State<Arc<Api>>,
     _: Service,
@@ -66,6 +87,18 @@ pub fn parse_event(body: &Bytes, idempotency_header: Option<&HeaderValue>) -> Re
     fields.finish(event)
 }
 
+/// Publish events together
+///
+/// All or none: what is wrong is named by its place, such as `events[3].type`. An idempotency key goes with each event.
+#[utoipa::path(
+    post, path = "/v1/events/batch", operation_id = "publishEvents", tag = "Events",
+    request_body = PublishEvents,
+    responses((
+        status = 201, description = "The events are recorded; they come in the order given.",
+        body = EventList,
+        headers(("Idempotent-Replayed" = String, description = "`true`, if all of them had been before.")),
+    )),
+)]
 async fn publish_batch(
     State(api): State<Arc<Api>>,
     _: Service,
@@ -101,7 +134,7 @@ async fn publish_batch(
         error => error.into(),
     })?;
     let replayed = accepted.iter().all(|accepted| accepted.replayed);
-    Ok(created(Json(EventList::new(accepted.iter().map(|accepted| &accepted.event), false)), replayed))
+    Ok(created(Json(event_list(accepted.iter().map(|accepted| &accepted.event), false)), replayed))
 }
 
 fn list_of(raw: &RawValue, max: usize) -> Result<Vec<&RawValue>, String> {

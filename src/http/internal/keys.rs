@@ -9,7 +9,7 @@ use axum::{
     response::IntoResponse,
 };
 use secrecy::ExposeSecret as _;
-use serde_json::{Value, json};
+use utoipa_axum::routes;
 
 use super::merchant_id;
 use crate::{
@@ -19,21 +19,18 @@ use crate::{
         error::ApiError,
         fields::{Fields, SmallBody},
         path::Path,
-        query::{Query, beside},
+        query::{PageOf, Query, beside},
         routes::Routes,
-        view,
+        shapes::CreateApiKey,
+        view::{self, ApiKeyList, ApiKeyWithSecret, DeletedApiKey, IsApiKey},
     },
-    id::KeyId,
+    id::{KeyId, KeyKind},
     keys::IssuedKey,
     merchant::Tenant,
 };
 
 pub(super) fn router() -> Routes {
-    Routes::new()
-        .get("/v1/merchants/{merchant}/api_keys", list)
-        .post("/v1/merchants/{merchant}/api_keys", create)
-        .delete("/v1/merchants/{merchant}/api_keys/{key}", revoke)
-        .post("/v1/merchants/{merchant}/api_keys/{key}/rotate", rotate)
+    Routes::new().route(routes!(create)).route(routes!(list)).route(routes!(rotate)).route(routes!(revoke))
 }
 
 const NAME: &str = "API key";
@@ -47,12 +44,20 @@ fn key_id(text: &str) -> Result<KeyId, ApiError> {
 }
 
 /// The key with its secret, for the only time.
-fn with_secret(issued: &IssuedKey) -> Json<Value> {
-    let mut shown = view::api_key(&issued.key);
-    shown["secret_key"] = issued.secret.expose_secret().into();
-    Json(shown)
+fn with_secret(issued: &IssuedKey) -> Json<ApiKeyWithSecret> {
+    let secret_key = issued.secret.expose_secret().to_owned();
+    Json(ApiKeyWithSecret { key: view::api_key(&issued.key), secret_key })
 }
 
+/// Make a key for a merchant
+///
+/// The answer has `secret_key`, for the only time.
+#[utoipa::path(
+    post, path = "/v1/merchants/{merchant}/api_keys", operation_id = "createApiKey", tag = "API keys",
+    params(("merchant" = MerchantId, Path, description = "The merchant.")),
+    request_body = Option<CreateApiKey>,
+    responses((status = 201, description = "The key, with its secret.", body = ApiKeyWithSecret)),
+)]
 async fn create(
     State(api): State<Arc<Api>>,
     Service(by): Service,
@@ -68,12 +73,20 @@ async fn create(
     Ok((StatusCode::CREATED, with_secret(&issued)))
 }
 
+/// List a merchant's keys
+///
+/// Of both modes, newest first, with the last four characters of each; those that have ended are not in it.
+#[utoipa::path(
+    get, path = "/v1/merchants/{merchant}/api_keys", operation_id = "listApiKeys", tag = "API keys",
+    params(("merchant" = MerchantId, Path, description = "The merchant."), PageOf<KeyKind>),
+    responses((status = 200, description = "A page of keys.", body = ApiKeyList)),
+)]
 async fn list(
     State(api): State<Arc<Api>>,
     _: Service,
     Path(merchant): Path<String>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<ApiKeyList>, ApiError> {
     let merchant_id = merchant_id(&merchant)?;
     let mut query = Query::parse(query.as_deref());
     let page = query.page();
@@ -84,6 +97,17 @@ async fn list(
     Ok(Json(view::list(&format!("/v1/merchants/{merchant}/api_keys"), &keys, view::api_key)))
 }
 
+/// Replace a key by a new one
+///
+/// The answer has the new `secret_key`, for the only time. The old key works 24 hours more.
+#[utoipa::path(
+    post, path = "/v1/merchants/{merchant}/api_keys/{key}/rotate", operation_id = "rotateApiKey", tag = "API keys",
+    params(
+        ("merchant" = MerchantId, Path, description = "The merchant."),
+        ("key" = KeyId, Path, description = "The old key."),
+    ),
+    responses((status = 201, description = "The new key, with its secret.", body = ApiKeyWithSecret)),
+)]
 async fn rotate(
     State(api): State<Arc<Api>>,
     Service(by): Service,
@@ -96,15 +120,26 @@ async fn rotate(
     Ok((StatusCode::CREATED, with_secret(&issued.ok_or_else(|| no_such(&key))?)))
 }
 
+/// End a key
+///
+/// At once.
+#[utoipa::path(
+    delete, path = "/v1/merchants/{merchant}/api_keys/{key}", operation_id = "revokeApiKey", tag = "API keys",
+    params(
+        ("merchant" = MerchantId, Path, description = "The merchant."),
+        ("key" = KeyId, Path, description = "The key."),
+    ),
+    responses((status = 200, description = "It has ended.", body = DeletedApiKey)),
+)]
 async fn revoke(
     State(api): State<Arc<Api>>,
     Service(by): Service,
     Path((merchant, key)): Path<(String, String)>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<DeletedApiKey>, ApiError> {
     let (merchant_id, id) = (merchant_id(&merchant)?, key_id(&key)?);
     let now = api.foundation.clock.now();
     if !api.foundation.store.revoke_api_key(Some(merchant_id.as_str()), id, &by, now).await? {
         return Err(no_such(&key));
     }
-    Ok(Json(json!({ "id": id, "object": "api_key", "deleted": true })))
+    Ok(Json(DeletedApiKey { id, object: IsApiKey, deleted: true }))
 }

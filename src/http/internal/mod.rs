@@ -9,15 +9,19 @@ mod test_clock;
 use std::sync::Arc;
 
 use axum::Router;
+use bytes::Bytes;
+use utoipa::openapi::OpenApi;
 
-use super::{Api, ApiError, Route, health, metrics, routes::Routes};
+use super::{Api, ApiError, Route, documentation, health, metrics, routes::Routes};
 use crate::{merchant::MerchantId, metrics::Listener};
 pub use events::parse_event;
 
 /// The internal listener.
 pub fn router(api: Arc<Api>) -> Router {
     let on_test_clock = api.test_clock.is_some();
-    health::finish(all(on_test_clock), api, Listener::Internal)
+    let routes = all(on_test_clock);
+    let document = documentation::rendered(&routes, Listener::Internal);
+    health::finish(routes.merge(documentation::pages(document)), api, Listener::Internal)
 }
 
 /// The internal listener of a process without an API: it says how it does.
@@ -28,7 +32,13 @@ pub fn worker_router(api: Arc<Api>) -> Router {
 /// All routes of the internal listener, those of the test clock included.
 #[must_use]
 pub fn routes() -> Vec<Route> {
-    all(true).into_table()
+    all(true).merge(documentation::pages(Bytes::new())).into_table()
+}
+
+/// What the API is, as OpenAPI has it; with the test clock.
+#[must_use]
+pub fn document() -> OpenApi {
+    documentation::document(&all(true), Listener::Internal)
 }
 
 /// The merchant that a path names.

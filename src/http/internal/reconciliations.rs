@@ -3,25 +3,43 @@
 use std::sync::Arc;
 
 use axum::{Json, body::Body, extract::State, http::HeaderMap};
-use serde_json::Value;
+use utoipa_axum::routes;
 
 use super::merchant_id;
 use crate::{
-    http::{Api, auth::Service, error::ApiError, fields::Fields, path::Path, reconciliation, routes::Routes},
-    merchant::Tenant,
+    http::{
+        Api,
+        auth::Service,
+        error::ApiError,
+        fields::Fields,
+        path::Path,
+        reconciliation::{self, Reconciliation},
+        routes::Routes,
+        shapes::ReconcileMerchant,
+    },
+    merchant::{MerchantId, Tenant},
 };
 
 pub(super) fn router() -> Routes {
-    Routes::new().post("/v1/merchants/{merchant}/reconciliations", reconcile)
+    Routes::new().route(routes!(reconcile))
 }
 
+/// Reconcile a range of a merchant's events
+///
+/// As the merchant can on the public listener.
+#[utoipa::path(
+    post, path = "/v1/merchants/{merchant}/reconciliations", operation_id = "reconcileMerchantEvents", tag = "Events",
+    params(("merchant" = MerchantId, Path, description = "The merchant.")),
+    request_body = ReconcileMerchant,
+    responses((status = 200, description = "How the events stand.", body = Reconciliation)),
+)]
 async fn reconcile(
     State(api): State<Arc<Api>>,
     _: Service,
     Path(merchant): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Reconciliation>, ApiError> {
     let merchant_id = merchant_id(&merchant)?;
     let bytes = reconciliation::read(&headers, body).await?;
     let mut fields = Fields::parse(&bytes)?;

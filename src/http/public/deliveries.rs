@@ -8,33 +8,34 @@ use axum::{
     http::StatusCode,
     response::IntoResponse,
 };
-use serde_json::Value;
+use utoipa_axum::routes;
 
 use super::{endpoints, events};
 use crate::{
-    delivery::Delivery,
+    delivery::{Delivery, DeliveryStatus},
     http::{
         Api,
         auth::Merchant,
         error::ApiError,
         fields::{Fields, SmallBody},
         path::Path,
-        query::{Query, beside},
+        query::{PageOf, Query, beside},
         routes::Routes,
-        view,
+        shapes::ResendEvent,
+        view::{self, DeliveryList, DeliveryWithAttempts},
     },
-    id::DeliveryId,
+    id::{DeliveryId, DeliveryKind, EndpointId, EventId},
     merchant::Tenant,
     store::{DeliveryFilter, NewDelivery},
 };
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .get("/v1/events/{id}/deliveries", list_of_event)
-        .post("/v1/events/{id}/resend", resend)
-        .get("/v1/webhook_endpoints/{id}/deliveries", list_of_endpoint)
-        .get("/v1/deliveries/{id}", retrieve)
-        .post("/v1/deliveries/{id}/retry", retry)
+        .route(routes!(list_of_event))
+        .route(routes!(list_of_endpoint))
+        .route(routes!(retrieve))
+        .route(routes!(retry))
+        .route(routes!(resend))
 }
 
 const NAME: &str = "delivery";
@@ -48,24 +49,45 @@ pub(super) async fn find(api: &Api, tenant: &Tenant, id: &str) -> Result<Deliver
     api.foundation.store.delivery(tenant, parsed).await?.ok_or_else(no_such)
 }
 
+/// List the deliveries of an event
+///
+/// One for each endpoint that wanted it, and one for each time it was resent; newest first.
+#[utoipa::path(
+    get, path = "/v1/events/{id}/deliveries", operation_id = "listEventDeliveries", tag = "Deliveries",
+    params(("id" = EventId, Path, description = "The event."), PageOf<DeliveryKind>),
+    responses((status = 200, description = "A page of deliveries.", body = DeliveryList)),
+)]
 async fn list_of_event(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<DeliveryList>, ApiError> {
     let event = events::find(&api, &tenant, &id).await?;
     let query = Query::parse(query.as_deref());
     list(&api, &tenant, query, DeliveryFilter::OfEvent(event.id), &format!("/v1/events/{id}/deliveries"))
         .await
 }
 
+/// List the deliveries to an endpoint
+///
+/// Newest first.
+#[utoipa::path(
+    get, path = "/v1/webhook_endpoints/{id}/deliveries", operation_id = "listWebhookEndpointDeliveries",
+    tag = "Deliveries",
+    params(
+        ("id" = EndpointId, Path, description = "The endpoint."),
+        ("status" = Option<DeliveryStatus>, Query, description = "In this state."),
+        PageOf<DeliveryKind>,
+    ),
+    responses((status = 200, description = "A page of deliveries.", body = DeliveryList)),
+)]
 async fn list_of_endpoint(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<DeliveryList>, ApiError> {
     let endpoint = endpoints::find(&api, &tenant, &id).await?;
     let mut query = Query::parse(query.as_deref());
     let filter = DeliveryFilter::OfEndpoint(endpoint.id, query.optional("status"));
@@ -78,7 +100,7 @@ async fn list(
     mut query: Query,
     filter: DeliveryFilter,
     url: &str,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<DeliveryList>, ApiError> {
     let page = query.page();
     query.finish()?;
     let deliveries = api.foundation.store.list_deliveries(tenant, &filter, &page).await?;
@@ -86,22 +108,39 @@ async fn list(
     Ok(Json(view::list(url, &deliveries, view::delivery)))
 }
 
+/// Show a delivery
+///
+/// With every attempt at it.
+#[utoipa::path(
+    get, path = "/v1/deliveries/{id}", operation_id = "getDelivery", tag = "Deliveries",
+    params(("id" = DeliveryId, Path, description = "The delivery.")),
+    responses((status = 200, description = "The delivery.", body = DeliveryWithAttempts)),
+)]
 async fn retrieve(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<DeliveryWithAttempts>, ApiError> {
     let delivery = find(&api, &tenant, &id).await?;
     let attempts = api.foundation.store.attempts(delivery.id).await?;
     Ok(Json(view::delivery_with_attempts(&delivery, &attempts)))
 }
 
+/// Retry a delivery
+///
+/// Due now, on a new ladder, in whatever state it is. A disabled endpoint is a 400; so are 1000 attempts: resend the event
+/// then.
+#[utoipa::path(
+    post, path = "/v1/deliveries/{id}/retry", operation_id = "retryDelivery", tag = "Deliveries",
+    params(("id" = DeliveryId, Path, description = "The delivery.")),
+    responses((status = 200, description = "The delivery as it is now.", body = view::Delivery)),
+)]
 async fn retry(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
     SmallBody(bytes): SmallBody,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<view::Delivery>, ApiError> {
     let delivery = find(&api, &tenant, &id).await?;
     Fields::parse(&bytes)?.finish(Some(()))?;
     let endpoint = delivery.endpoint_id.to_string();
@@ -117,6 +156,16 @@ async fn retry(
     Ok(Json(view::delivery(&retried.ok_or_else(|| ApiError::no_such(NAME, &id))?)))
 }
 
+/// Resend an event
+///
+/// A new delivery of the same event, with the same id and the same bytes, to one endpoint, whatever types it wants. A
+/// disabled endpoint is a 400.
+#[utoipa::path(
+    post, path = "/v1/events/{id}/resend", operation_id = "resendEvent", tag = "Deliveries",
+    params(("id" = EventId, Path, description = "The event.")),
+    request_body = ResendEvent,
+    responses((status = 201, description = "The new delivery.", body = view::Delivery)),
+)]
 async fn resend(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,

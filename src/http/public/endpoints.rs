@@ -9,6 +9,7 @@ use axum::{
     response::IntoResponse,
 };
 use serde_json::Value;
+use utoipa_axum::routes;
 
 use crate::{
     endpoint::{DESCRIPTION_CHARS_MAX, EnabledEvents, Endpoint, EndpointStatus},
@@ -20,11 +21,16 @@ use crate::{
         error::ApiError,
         fields::{Fields, SmallBody},
         path::Path,
-        query::{Query, beside},
+        query::{PageOf, Query, beside},
         routes::Routes,
-        selection, view,
+        selection,
+        shapes::{self, CreateWebhookEndpoint, RotateSecret, SendTestEvent, UpdateWebhookEndpoint},
+        view::{
+            self, DeletedWebhookEndpoint, IsWebhookEndpoint, WebhookEndpoint, WebhookEndpointList,
+            WebhookEndpointWithSecret,
+        },
     },
-    id::{EndpointId, SecretId},
+    id::{EndpointId, EndpointKind, SecretId},
     merchant::Tenant,
     samples::Samples,
     signature::SigningSecret,
@@ -33,13 +39,13 @@ use crate::{
 
 pub(super) fn router() -> Routes {
     Routes::new()
-        .get("/v1/webhook_endpoints", list)
-        .post("/v1/webhook_endpoints", create)
-        .get("/v1/webhook_endpoints/{id}", retrieve)
-        .patch("/v1/webhook_endpoints/{id}", update)
-        .delete("/v1/webhook_endpoints/{id}", delete)
-        .post("/v1/webhook_endpoints/{id}/rotate_secret", rotate_secret)
-        .post("/v1/webhook_endpoints/{id}/test", test)
+        .route(routes!(create))
+        .route(routes!(list))
+        .route(routes!(retrieve))
+        .route(routes!(update))
+        .route(routes!(delete))
+        .route(routes!(rotate_secret))
+        .route(routes!(test))
 }
 
 const NAME: &str = "webhook endpoint";
@@ -93,12 +99,20 @@ fn new_secret(api: &Api) -> (SigningSecret, NewSecret) {
 }
 
 /// The endpoint with its secret, for the only time.
-fn with_secret(endpoint: &Endpoint, secret: &SigningSecret) -> Json<Value> {
-    let mut shown = view::endpoint(endpoint);
-    shown["signing_secret"] = secret.expose().into();
-    Json(shown)
+fn with_secret(endpoint: &Endpoint, secret: &SigningSecret) -> Json<WebhookEndpointWithSecret> {
+    let signing_secret = secret.expose().to_owned();
+    Json(WebhookEndpointWithSecret { endpoint: view::endpoint(endpoint), signing_secret })
 }
 
+/// Register an endpoint
+///
+/// The answer has `signing_secret`, for the only time: keep it. Events that are published from now on are delivered to the
+/// endpoint, if it wants their type.
+#[utoipa::path(
+    post, path = "/v1/webhook_endpoints", operation_id = "createWebhookEndpoint", tag = "Webhook endpoints",
+    request_body = CreateWebhookEndpoint,
+    responses((status = 201, description = "The endpoint, with its secret.", body = WebhookEndpointWithSecret)),
+)]
 async fn create(
     State(api): State<Arc<Api>>,
     Merchant(tenant, by): Merchant,
@@ -128,11 +142,19 @@ async fn create(
     Ok((StatusCode::CREATED, with_secret(&endpoint.ok_or_else(too_many)?, &secret)))
 }
 
+/// List endpoints
+///
+/// All of the merchant's in the mode of the key, newest first.
+#[utoipa::path(
+    get, path = "/v1/webhook_endpoints", operation_id = "listWebhookEndpoints", tag = "Webhook endpoints",
+    params(PageOf<EndpointKind>),
+    responses((status = 200, description = "A page of endpoints.", body = WebhookEndpointList)),
+)]
 async fn list(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
     RawQuery(query): RawQuery,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<WebhookEndpointList>, ApiError> {
     let mut query = Query::parse(query.as_deref());
     let page = query.page();
     query.finish()?;
@@ -141,20 +163,38 @@ async fn list(
     Ok(Json(view::list("/v1/webhook_endpoints", &endpoints, view::endpoint)))
 }
 
+/// Show an endpoint
+///
+/// Never with its secret.
+#[utoipa::path(
+    get, path = "/v1/webhook_endpoints/{id}", operation_id = "getWebhookEndpoint", tag = "Webhook endpoints",
+    params(("id" = EndpointId, Path, description = "The endpoint.")),
+    responses((status = 200, description = "The endpoint.", body = WebhookEndpoint)),
+)]
 async fn retrieve(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<WebhookEndpoint>, ApiError> {
     Ok(Json(view::endpoint(&find(&api, &tenant, &id).await?)))
 }
 
+/// Change an endpoint
+///
+/// What the body does not name stays. While an endpoint is disabled its deliveries are held. Once it is enabled again,
+/// those inside their window are due at once and the others are abandoned (`endpoint_disabled`).
+#[utoipa::path(
+    patch, path = "/v1/webhook_endpoints/{id}", operation_id = "updateWebhookEndpoint", tag = "Webhook endpoints",
+    params(("id" = EndpointId, Path, description = "The endpoint.")),
+    request_body = Option<UpdateWebhookEndpoint>,
+    responses((status = 200, description = "The endpoint as it is now.", body = WebhookEndpoint)),
+)]
 async fn update(
     State(api): State<Arc<Api>>,
     Merchant(tenant, by): Merchant,
     Path(id): Path<String>,
     SmallBody(bytes): SmallBody,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<WebhookEndpoint>, ApiError> {
     let endpoint = find(&api, &tenant, &id).await?;
     let mut fields = Fields::parse(&bytes)?;
     let mut change = change(&mut fields, &api);
@@ -168,26 +208,45 @@ async fn update(
     Ok(Json(view::endpoint(&updated)))
 }
 
+/// Delete an endpoint
+///
+/// Its open deliveries are abandoned (`endpoint_deleted`).
+#[utoipa::path(
+    delete, path = "/v1/webhook_endpoints/{id}", operation_id = "deleteWebhookEndpoint", tag = "Webhook endpoints",
+    params(("id" = EndpointId, Path, description = "The endpoint.")),
+    responses((status = 200, description = "It is deleted.", body = DeletedWebhookEndpoint)),
+)]
 async fn delete(
     State(api): State<Arc<Api>>,
     Merchant(tenant, by): Merchant,
     Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<DeletedWebhookEndpoint>, ApiError> {
     let endpoint = find(&api, &tenant, &id).await?;
     let now = api.foundation.clock.now();
     if !api.foundation.store.delete_endpoint(&tenant, endpoint.id, &by, now).await? {
         return Err(ApiError::no_such(NAME, &id));
     }
     api.dispatcher.follow_endpoint(endpoint.id).await;
-    Ok(Json(serde_json::json!({ "id": endpoint.id, "object": "webhook_endpoint", "deleted": true })))
+    Ok(Json(DeletedWebhookEndpoint { id: endpoint.id, object: IsWebhookEndpoint, deleted: true }))
 }
 
+/// Rotate the signing secret
+///
+/// The answer has the new `signing_secret`, for the only time. Until the earlier ones expire every delivery is signed with
+/// each of them, at most with five: the oldest end at once.
+#[utoipa::path(
+    post, path = "/v1/webhook_endpoints/{id}/rotate_secret", operation_id = "rotateWebhookEndpointSecret",
+    tag = "Webhook endpoints",
+    params(("id" = EndpointId, Path, description = "The endpoint.")),
+    request_body = Option<RotateSecret>,
+    responses((status = 200, description = "The endpoint, with its new secret.", body = WebhookEndpointWithSecret)),
+)]
 async fn rotate_secret(
     State(api): State<Arc<Api>>,
     Merchant(tenant, by): Merchant,
     Path(id): Path<String>,
     SmallBody(bytes): SmallBody,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<WebhookEndpointWithSecret>, ApiError> {
     let endpoint = find(&api, &tenant, &id).await?;
     let mut fields = Fields::parse(&bytes)?;
     let overlap = match fields.optional::<Value>("expire_previous_in", "a duration") {
@@ -216,6 +275,16 @@ fn overlap(value: &Value) -> Result<Duration, &'static str> {
     duration.filter(|duration| *duration <= OVERLAP_MAX).ok_or("must be a duration from 0 to 7d, such as 24h")
 }
 
+/// Send a test event
+///
+/// Records a sample of this type and delivers it to this endpoint alone, whatever types it wants. A disabled endpoint is a
+/// 400.
+#[utoipa::path(
+    post, path = "/v1/webhook_endpoints/{id}/test", operation_id = "sendTestEvent", tag = "Webhook endpoints",
+    params(("id" = EndpointId, Path, description = "The endpoint.")),
+    request_body = SendTestEvent,
+    responses((status = 201, description = "The event.", body = shapes::Event)),
+)]
 async fn test(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,

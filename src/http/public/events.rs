@@ -7,26 +7,29 @@ use axum::{
     extract::{RawQuery, State},
 };
 use serde_json::value::RawValue;
+use utoipa_axum::routes;
 
 use crate::{
     clock::UnixMs,
-    event::Event,
+    delivery::DeliveryStatus,
+    event::{Event, EventType},
     http::{
         Api,
         auth::Merchant,
         error::ApiError,
         path::Path,
-        query::{Query, beside},
+        query::{PageOf, Query, beside},
         routes::Routes,
-        view::EventList,
+        shapes,
+        view::{EventList, List, event_list},
     },
-    id::EventId,
+    id::{EventId, EventKind},
     merchant::Tenant,
     store::{EventFilter, Page},
 };
 
 pub(super) fn router() -> Routes {
-    Routes::new().get("/v1/events", list).get("/v1/events/{id}", retrieve)
+    Routes::new().route(routes!(list)).route(routes!(retrieve))
 }
 
 const NAME: &str = "event";
@@ -38,15 +41,29 @@ pub(super) async fn find(api: &Api, tenant: &Tenant, id: &str) -> Result<Event, 
     api.foundation.store.event(tenant, parsed).await?.ok_or_else(no_such)
 }
 
+/// List events
+///
+/// All of the merchant's in the mode of the key, newest first, also those that no endpoint wanted.
+#[utoipa::path(
+    get, path = "/v1/events", operation_id = "listEvents", tag = "Events",
+    params(
+        ("type" = Option<EventType>, Query, description = "Of this type."),
+        ("created_gte" = Option<i64>, Query, description = "Recorded at this instant or later, in unix seconds."),
+        ("created_lte" = Option<i64>, Query, description = "Recorded at this instant or earlier, in unix seconds."),
+        ("delivery_status" = Option<DeliveryStatus>, Query, description = "With at least one delivery in this state."),
+        PageOf<EventKind>,
+    ),
+    responses((status = 200, description = "A page of events.", body = EventList)),
+)]
 async fn list(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
     RawQuery(query): RawQuery,
-) -> Result<Json<EventList>, ApiError> {
+) -> Result<Json<List<Box<RawValue>>>, ApiError> {
     let (filter, page) = parse_event_list(query.as_deref())?;
     let events = api.foundation.store.list_events(&tenant, &filter, &page).await?;
     let events = beside(NAME, &page, events)?;
-    Ok(Json(EventList::new(events.items.iter(), events.has_more)))
+    Ok(Json(event_list(events.items.iter(), events.has_more)))
 }
 
 /// Reads the query of `GET /v1/events`.
@@ -65,6 +82,12 @@ pub fn parse_event_list(query: Option<&str>) -> Result<(EventFilter, Page<EventI
     query.finish().map(|()| (filter, page))
 }
 
+/// Show an event
+#[utoipa::path(
+    get, path = "/v1/events/{id}", operation_id = "getEvent", tag = "Events",
+    params(("id" = EventId, Path, description = "The event.")),
+    responses((status = 200, description = "The event.", body = shapes::Event)),
+)]
 async fn retrieve(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,

@@ -11,14 +11,18 @@ mod timeline;
 use std::sync::Arc;
 
 use axum::Router;
+use bytes::Bytes;
+use utoipa::openapi::OpenApi;
 
-use super::{Api, Route, health, routes::Routes};
+use super::{Api, Route, documentation, health, routes::Routes};
 use crate::metrics::Listener;
 pub use events::parse_event_list;
 
 /// The public listener.
 pub fn router(api: Arc<Api>) -> Router {
-    health::finish(all(), api, Listener::Public)
+    let routes = all();
+    let document = documentation::rendered(&routes, Listener::Public);
+    health::finish(routes.merge(documentation::pages(document)), api, Listener::Public)
 }
 
 /// The public listener of a process without an API.
@@ -29,7 +33,13 @@ pub fn worker_router(api: Arc<Api>) -> Router {
 /// All routes of the public listener.
 #[must_use]
 pub fn routes() -> Vec<Route> {
-    all().into_table()
+    all().merge(documentation::pages(Bytes::new())).into_table()
+}
+
+/// What the API is, as OpenAPI has it.
+#[must_use]
+pub fn document() -> OpenApi {
+    documentation::document(&all(), Listener::Public)
 }
 
 fn all() -> Routes {

@@ -18,10 +18,12 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
+use serde_json::json;
 use tokio::{
     sync::broadcast::{self, error::RecvError},
     time::{Instant, sleep, sleep_until},
 };
+use utoipa_axum::routes;
 
 use super::events;
 use crate::{
@@ -35,7 +37,7 @@ use crate::{
 };
 
 pub(super) fn router() -> Routes {
-    Routes::new().get("/v1/events/stream", follow)
+    Routes::new().route(routes!(follow))
 }
 
 /// After so long without anything to tell, a comment says that the stream lives; and the key is looked up again.
@@ -90,6 +92,22 @@ impl FromStr for Types {
     }
 }
 
+/// Follow events
+///
+/// Server-sent events (WHATWG HTML, 9.2): one named `event` for each event as it is recorded, with the event as its data and
+/// its id as its id; with `deliveries`, one named `delivery` for each delivery as an attempt at it is recorded. A comment comes
+/// every 15 seconds. The stream ends after an hour at most: come again with the last id, and nothing is missed.
+#[utoipa::path(
+    get, path = "/v1/events/stream", operation_id = "streamEvents", tag = "Events",
+    params(
+        ("types" = Option<String>, Query, description = "Of these types, with commas between them.",
+            example = json!("charge.succeeded,refund.created")),
+        ("deliveries" = Option<bool>, Query, description = "Whether deliveries are told of too."),
+        ("starting_after" = Option<EventId>, Query, description = "From the events after this one on; from now on, if not given."),
+        ("Last-Event-ID" = Option<EventId>, Header, description = "The same, as browsers send it when they come again."),
+    ),
+    responses((status = 200, description = "The stream.", body = String, content_type = "text/event-stream")),
+)]
 async fn follow(
     State(api): State<Arc<Api>>,
     Merchant(tenant, by): Merchant,
@@ -290,7 +308,7 @@ impl Live {
             && let Ok(Some(delivery)) = store.delivery(tenant, delivery).await
             && self.types.matches(delivery.event_type)
         {
-            self.make_ready(part("delivery", None, view::delivery(&delivery).to_string().as_bytes()));
+            self.make_ready(part("delivery", None, json!(view::delivery(&delivery)).to_string().as_bytes()));
         }
     }
 

@@ -11,7 +11,10 @@ use std::{
 };
 
 use axum::{Json, extract::State};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::{deliveries, events};
 use crate::{
@@ -19,15 +22,15 @@ use crate::{
     delivery::{AbandonedReason, Attempt, Delivery, DeliveryStatus},
     endpoint::{EnabledEvents, Endpoint, EndpointStatus},
     event::Event,
-    http::{Api, auth::Merchant, error::ApiError, path::Path, routes::Routes},
-    id::EndpointId,
+    http::{Api, auth::Merchant, error::ApiError, path::Path, routes::Routes, view::IsTimeline},
+    id::{AttemptId, DeliveryId, EndpointId, EventId},
     merchant::Tenant,
     store::{DeliveryFilter, Page, Position, Result as StoreResult},
     transport::FailureCode,
 };
 
 pub(super) fn router() -> Routes {
-    Routes::new().get("/v1/events/{id}/timeline", of_event).get("/v1/deliveries/{id}/timeline", of_delivery)
+    Routes::new().route(routes!(of_event)).route(routes!(of_delivery))
 }
 
 /// Deliveries that one timeline tells of, the newest.
@@ -36,11 +39,57 @@ const DELIVERIES_MAX: u32 = 50;
 /// Attempts that one timeline tells of, unless one delivery has more: the older deliveries are left out.
 const ATTEMPTS_MAX: usize = 1000;
 
+/// What happened to an event, or to one of its deliveries.
+#[derive(Serialize, ToSchema)]
+struct Timeline {
+    #[schema(inline)]
+    object: IsTimeline,
+    event: EventId,
+    /// In order; what is so now and has no time comes last.
+    data: Vec<TimelineEntry>,
+    /// Whether there are older deliveries, of which it does not tell.
+    has_more: bool,
+}
+
+/// One thing that happened, or how things are.
+#[derive(Serialize, ToSchema)]
+struct TimelineEntry {
+    /// When, in unix seconds.
+    #[schema(examples(1_749_651_729))]
+    created: Option<i64>,
+    /// When, in unix milliseconds.
+    #[schema(examples(1_749_651_729_123_i64))]
+    at_ms: Option<i64>,
+    /// `event.recorded`, `endpoint.matched`, `endpoint.not_matched`, `delivery.created`, `attempt.succeeded`,
+    /// `attempt.failed`, or how the delivery stands: `delivery.pending`, `.held`, `.succeeded`, `.abandoned`.
+    #[schema(examples("attempt.failed"))]
+    kind: &'static str,
+    /// What, in words.
+    #[schema(examples(
+        "Attempt 1 to 192.0.2.7:443 failed after 87 ms: http_status: the endpoint answered 500."
+    ))]
+    summary: String,
+    /// What can be done about it.
+    hint: Option<&'static str>,
+    webhook_endpoint: Option<EndpointId>,
+    delivery: Option<DeliveryId>,
+    attempt: Option<AttemptId>,
+}
+
+/// Tell what happened to an event
+///
+/// Recorded, matched or not and why, each attempt with what can be done about a failure, and what comes next: of its 50
+/// newest deliveries.
+#[utoipa::path(
+    get, path = "/v1/events/{id}/timeline", operation_id = "getEventTimeline", tag = "Events",
+    params(("id" = EventId, Path, description = "The event.")),
+    responses((status = 200, description = "What happened.", body = Timeline)),
+)]
 async fn of_event(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Timeline>, ApiError> {
     let event = events::find(&api, &tenant, &id).await?;
     let page = Page { limit: DELIVERIES_MAX, position: Position::First };
     let filter = DeliveryFilter::OfEvent(event.id);
@@ -66,11 +115,19 @@ async fn of_event(
     Ok(told.shown(has_more))
 }
 
+/// Tell what happened to a delivery
+///
+/// The same of one delivery alone, with all its attempts.
+#[utoipa::path(
+    get, path = "/v1/deliveries/{id}/timeline", operation_id = "getDeliveryTimeline", tag = "Deliveries",
+    params(("id" = DeliveryId, Path, description = "The delivery.")),
+    responses((status = 200, description = "What happened.", body = Timeline)),
+)]
 async fn of_delivery(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Timeline>, ApiError> {
     let delivery = deliveries::find(&api, &tenant, &id).await?;
     let event = events::find(&api, &tenant, &delivery.event_id.to_string()).await?;
     let mut told = Telling::of(&api, &tenant, &event).await?;
@@ -103,7 +160,7 @@ struct Telling<'a> {
     /// Endpoints whose first delivery was told of.
     seen: HashSet<EndpointId>,
     /// When, and what; without a time it is how things are now, and comes last.
-    entries: Vec<(Option<UnixMs>, Value)>,
+    entries: Vec<(Option<UnixMs>, TimelineEntry)>,
 }
 
 impl<'a> Telling<'a> {
@@ -125,17 +182,17 @@ impl<'a> Telling<'a> {
         Ok(told)
     }
 
-    fn tell(&mut self, at: Option<UnixMs>, kind: &str, summary: &str) -> &mut Value {
-        let entry = json!({
-            "created": at.map(UnixMs::seconds),
-            "at_ms": at.map(|at| at.0),
-            "kind": kind,
-            "summary": summary,
-            "hint": null,
-            "webhook_endpoint": null,
-            "delivery": null,
-            "attempt": null,
-        });
+    fn tell(&mut self, at: Option<UnixMs>, kind: &'static str, summary: &str) -> &mut TimelineEntry {
+        let entry = TimelineEntry {
+            created: at.map(UnixMs::seconds),
+            at_ms: at.map(|at| at.0),
+            kind,
+            summary: summary.to_owned(),
+            hint: None,
+            webhook_endpoint: None,
+            delivery: None,
+            attempt: None,
+        };
         let last = self.entries.len();
         self.entries.push((at, entry));
         &mut self.entries[last].1
@@ -168,7 +225,7 @@ impl<'a> Telling<'a> {
             };
             let summary = format!("{} did not match: {why}.", endpoint.url);
             let entry = self.tell(Some(recorded), "endpoint.not_matched", &summary);
-            (entry["webhook_endpoint"], entry["hint"]) = (json!(endpoint.id), json!(hint));
+            (entry.webhook_endpoint, entry.hint) = (Some(endpoint.id), hint);
         }
     }
 
@@ -221,16 +278,22 @@ impl<'a> Telling<'a> {
                 }
             };
             let entry = self.tell_of(delivery, Some(attempt.started_at), kind, &summary);
-            entry["attempt"] = json!(attempt.id);
-            entry["hint"] = json!(attempt.failure_code.map(|code| hint(code, attempt.response_status)));
+            entry.attempt = Some(attempt.id);
+            entry.hint = attempt.failure_code.map(|code| hint(code, attempt.response_status));
         }
         self.outlook(delivery, attempts, endpoint.as_ref());
     }
 
-    fn tell_of(&mut self, delivery: &Delivery, at: Option<UnixMs>, kind: &str, summary: &str) -> &mut Value {
+    fn tell_of(
+        &mut self,
+        delivery: &Delivery,
+        at: Option<UnixMs>,
+        kind: &'static str,
+        summary: &str,
+    ) -> &mut TimelineEntry {
         let entry = self.tell(at, kind, summary);
-        entry["webhook_endpoint"] = json!(delivery.endpoint_id);
-        entry["delivery"] = json!(delivery.id);
+        entry.webhook_endpoint = Some(delivery.endpoint_id);
+        entry.delivery = Some(delivery.id);
         entry
     }
 
@@ -289,13 +352,13 @@ impl<'a> Telling<'a> {
                 (ended.filter(|_| by_attempt), "delivery.abandoned", summary, hint)
             }
         };
-        self.tell_of(delivery, at, kind, &summary)["hint"] = json!(hint);
+        self.tell_of(delivery, at, kind, &summary).hint = hint;
     }
 
-    fn shown(mut self, has_more: bool) -> Json<Value> {
+    fn shown(mut self, has_more: bool) -> Json<Timeline> {
         self.entries.sort_by_key(|(at, _)| at.unwrap_or(UnixMs(i64::MAX)));
-        let data: Vec<Value> = self.entries.into_iter().map(|(_, entry)| entry).collect();
-        Json(json!({ "object": "timeline", "event": self.event.id, "data": data, "has_more": has_more }))
+        let data = self.entries.into_iter().map(|(_, entry)| entry).collect();
+        Json(Timeline { object: IsTimeline, event: self.event.id, data, has_more })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the tests share: the service, callers, and a receiver that does as it is told.
 
+pub(crate) mod document;
 pub(crate) mod engine;
 pub(crate) mod metrics;
 pub(crate) mod outcome;
@@ -116,11 +117,14 @@ impl Caller {
         } else {
             response.into_body().collect().await.ok()?.to_bytes()
         };
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        // Which a compressed script is not.
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         if status >= 400 {
             WATCH.note(&text);
         }
-        Some(Answer { status, headers, text })
+        let answer = Answer { status, headers, text };
+        document::check(method, path, &answer);
+        Some(answer)
     }
 
     /// The answer's head, with its body yet to be read.
