@@ -436,7 +436,7 @@ fn tls(
 }
 
 /// What endpoints may be, and what attempts may call. `own` is where this process listens.
-fn call_rules(config: &Config, own: Vec<SocketAddr>) -> CallRules {
+pub(crate) fn call_rules(config: &Config, own: Vec<SocketAddr>) -> CallRules {
     let security = &config.security;
     CallRules {
         allow_http: config.http_allowed(),
@@ -447,7 +447,7 @@ fn call_rules(config: &Config, own: Vec<SocketAddr>) -> CallRules {
     }
 }
 
-fn transport_settings(config: &Config, rules: Arc<CallRules>) -> TransportSettings {
+pub(crate) fn transport_settings(config: &Config, rules: Arc<CallRules>) -> TransportSettings {
     TransportSettings {
         timeout: config.delivery.timeout,
         connect_timeout: config.delivery.connect_timeout,
@@ -469,7 +469,7 @@ fn transport_settings(config: &Config, rules: Arc<CallRules>) -> TransportSettin
     }
 }
 
-async fn open_store(config: &Config, ids: Arc<IdSource>) -> Result<Arc<dyn Store>> {
+pub(crate) async fn open_store(config: &Config, ids: Arc<IdSource>) -> Result<Arc<dyn Store>> {
     let database = &config.database;
     let url = database.url.expose_secret();
     Ok(match Engine::of(url) {

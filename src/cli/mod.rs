@@ -2,6 +2,7 @@
 
 mod backfill;
 mod demo;
+mod doctor;
 mod healthcheck;
 mod keys;
 mod serve;
@@ -42,6 +43,8 @@ enum Command {
     Healthcheck(ConfigArgs),
     /// Sends past events to an endpoint, and shows how far it is.
     Backfill(backfill::BackfillArgs),
+    /// Looks at everything that the service needs here, and says what is wrong and what to do.
+    Doctor(doctor::DoctorArgs),
     /// API keys without the HTTP API.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -153,6 +156,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Demo => demo::demo().await?,
         Command::Healthcheck(args) => args.check_health().await?,
         Command::Backfill(args) => args.run().await?,
+        Command::Doctor(args) => return args.run().await,
         Command::Keys(command) => command.run().await?,
         Command::Sign(args) => args.run().await?,
         Command::Verify(args) => return args.run().await,

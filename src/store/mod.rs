@@ -8,6 +8,7 @@
 
 mod backfills;
 mod error;
+mod inspect;
 mod pool;
 mod postgres;
 mod rows;
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 
 pub use backfills::{BackfillStore, Matching};
 pub use error::StoreError;
+pub use inspect::Inspection;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 pub use types::{

@@ -27,7 +27,7 @@ pub use address::{AddressPolicy, Forbidden, NAT64_PREFIX_LENGTHS};
 pub use client::{HyperTransport, TransportError, TransportSettings};
 pub use connection::ConnectionLimits;
 pub use proxy::Proxy;
-pub use resolve::{Resolve, SystemResolver};
+pub use resolve::{Resolve, SystemResolver, name_servers};
 pub use rules::{CallRules, PortRange};
 
 use crate::{endpoint_url::EndpointUrl, words::words};

@@ -6,6 +6,7 @@ mod backfills;
 mod chaos;
 mod crash;
 mod delivery;
+pub(crate) mod doctor;
 mod encryption;
 mod hostile;
 mod ingest;
