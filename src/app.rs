@@ -33,6 +33,7 @@ use crate::{
     schedule::Schedule,
     store::{News, PostgresOptions, PostgresStore, SqliteStore, Store},
     test_clock::TestClock,
+    trace::Tracer,
     transport::{
         AddressPolicy, CallRules, ConnectionLimits, HyperTransport, Resolve, SystemResolver,
         TransportSettings,
@@ -131,6 +132,7 @@ pub struct App {
     news: mpsc::UnboundedReceiver<News>,
     backfills: Backfills,
     maintenance: Arc<Maintenance>,
+    tracer: Arc<Tracer>,
     public: TcpListener,
     internal: TcpListener,
     /// How these two serve.
@@ -150,12 +152,15 @@ impl App {
             bail!("test_clock.enabled needs --role all: the clock that moves is this process's own");
         }
         let foundation = Foundation::open(&config).await?;
-        let Foundation { store, clock, ids, vault, .. } = foundation.clone();
+        let Foundation { store, clock, ids, entropy, vault, .. } = foundation.clone();
         // First, so that the transport knows where it must not call.
         let public = bind("server.listen", config.server.listen).await?;
         let internal = bind("internal.listen", config.internal.listen).await?;
         let rules = Arc::new(call_rules(&config, vec![public.local_addr()?, internal.local_addr()?]));
         let transport = HyperTransport::new(transport_settings(&config, Arc::clone(&rules)), resolver)?;
+        let routes = [&http::public::routes()[..], &http::internal::routes()[..]];
+        let metrics = Arc::new(Metrics::new(routes, &store.pools(), Clock::system().now()));
+        let tracer = Tracer::start(&config.tracing, clock.clone(), entropy, Arc::clone(&metrics))?;
         let retry = &config.retry;
         let attempter = Attempter::new(
             Arc::new(transport),
@@ -163,6 +168,7 @@ impl App {
             Schedule::new(retry.ladder.clone(), retry.window, retry.jitter),
             clock.clone(),
             Arc::clone(&ids),
+            Arc::clone(&tracer),
         );
         let limits = Limits {
             in_flight: config.delivery.max_in_flight,
@@ -171,8 +177,6 @@ impl App {
             window: retry.window,
             poll: config.database.poll,
         };
-        let routes = [&http::public::routes()[..], &http::internal::routes()[..]];
-        let metrics = Arc::new(Metrics::new(routes, &store.pools(), Clock::system().now()));
         let (news_sender, news) = mpsc::unbounded_channel();
         let (dispatcher, recorder) = Dispatcher::new(
             Arc::clone(&store),
@@ -218,6 +222,7 @@ impl App {
             test_clock,
             url_rules: rules,
             metrics,
+            tracer: Arc::clone(&tracer),
             draining: draining.clone(),
         }));
         Ok(Self {
@@ -231,6 +236,7 @@ impl App {
             news,
             backfills,
             maintenance,
+            tracer,
             public,
             internal,
             servings,
@@ -338,6 +344,9 @@ impl App {
         let _ = tokio::time::timeout(FAREWELL, store.announce(&[News::Due])).await;
         if let Some(mut scheduler) = scheduler {
             let _ = scheduler.shutdown().await;
+        }
+        if tokio::time::timeout(FAREWELL, self.tracer.flush()).await.is_err() {
+            tracing::warn!("the last spans did not reach the collector");
         }
         batcher.abort();
         recorder.abort();

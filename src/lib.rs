@@ -30,6 +30,7 @@ pub mod dispatcher;
 pub mod feed;
 pub mod ingest;
 pub mod replicas;
+pub mod trace;
 pub mod transport;
 
 pub mod maintenance;

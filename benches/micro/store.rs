@@ -178,6 +178,7 @@ fn event(number: usize) -> NewEvent {
         data: Bytes::from_static(DATA),
         idempotency_key: None,
         audience: Audience::Matching,
+        trace: None,
     }
 }
 

@@ -175,6 +175,11 @@ fn every_error_is_one_line_that_names_the_key_and_the_nearest_valid_one() {
             "[security]\nproxy = \"https://user:sesame@proxy\"",
             "security.proxy: must be http://user:password@host:port or socks5://user:password@host:port",
         ),
+        ("[tracing]\nsample_ratio = 2", "tracing.sample_ratio: must be from 0 to 1"),
+        (
+            "[tracing]\notlp_endpoint = \"collector:4318\"",
+            "tracing.otlp_endpoint: must be http://host:port or https://host:port",
+        ),
         ("[security]\nports = []", "security.ports: must have at least one port"),
         (
             "[security]\nnat64_prefixes = [\"2a00::/33\"]",

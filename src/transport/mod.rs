@@ -29,6 +29,7 @@ pub use connection::ConnectionLimits;
 pub use proxy::Proxy;
 pub use resolve::{Resolve, SystemResolver, name_servers};
 pub use rules::{CallRules, PortRange};
+pub(crate) use tls::tls_config;
 
 use crate::{endpoint_url::EndpointUrl, words::words};
 

@@ -131,13 +131,14 @@ pub(super) async fn insert_events(
 ) -> Result<()> {
     for events in events.chunks(ROWS_PER_STATEMENT) {
         let mut insert = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO events (id, merchant_id, livemode, type, created_at, body, only_endpoint_id) ",
+            "INSERT INTO events (id, merchant_id, livemode, type, created_at, body, only_endpoint_id, traceparent) ",
         );
         insert.push_values(events, |mut row, event| {
             row.push_bind(event.id.to_string()).push_bind(event.tenant.merchant_id.as_str());
             row.push_bind(event.tenant.livemode).push_bind(event.event_type.as_str());
             row.push_bind(event.created_at.0).push_bind(event.body.as_ref());
             row.push_bind(event.only_endpoint.map(|endpoint| endpoint.to_string()));
+            row.push_bind(event.trace.map(|trace| trace.to_string()));
         });
         insert.build().execute(&mut **write).await?;
     }
@@ -182,7 +183,7 @@ pub(super) async fn destinations(write: &mut Write, endpoints: &[&str]) -> Resul
 /// cannot come from a row. One text for any number of endpoints, so that it is planned once: a query for each of them,
 /// with `UNION ALL` between, took longer to plan than to run. The sign before the limit keeps the planner from looking at
 /// its value and planning anew for each.
-const PICK: &str = "SELECT d.id, d.event_id, e.type AS event_type, e.body, d.webhook_endpoint_id, d.attempt_count, \
+const PICK: &str = "SELECT d.id, d.event_id, e.type AS event_type, e.body, e.traceparent, d.webhook_endpoint_id, d.attempt_count, \
        d.ladder_failures, d.window_started_at \
      FROM json_each($1) AS lane CROSS JOIN json_each(( \
        SELECT json_group_array(due.id) FROM ( \

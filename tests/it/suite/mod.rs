@@ -18,6 +18,7 @@ mod store;
 mod stream;
 mod tenancy;
 mod timeline;
+mod traces;
 
 use super::Engine;
 use crate::support::engine::Database;
