@@ -32,6 +32,7 @@ use crate::{
     schedule::Schedule,
     store::{News, PostgresOptions, PostgresStore, SqliteStore, Store},
     test_clock::TestClock,
+    trace::Tracer,
     transport::{
         AddressPolicy, CallRules, ConnectionLimits, HyperTransport, Resolve, SystemResolver,
         TransportSettings,
@@ -130,6 +131,7 @@ pub struct App {
     news: mpsc::UnboundedReceiver<News>,
     backfills: Backfills,
     maintenance: Arc<Maintenance>,
+    tracer: Arc<Tracer>,
     public: TcpListener,
     internal: TcpListener,
     /// How these two serve.
@@ -149,12 +151,15 @@ impl App {
             bail!("test_clock.enabled needs --role all: the clock that moves is this process's own");
         }
         let foundation = Foundation::open(&config).await?;
-        let Foundation { store, clock, ids, vault, .. } = foundation.clone();
+        let Foundation { store, clock, ids, entropy, vault, .. } = foundation.clone();
         // First, so that the transport knows where it must not call.
         let public = bind("server.listen", config.server.listen).await?;
         let internal = bind("internal.listen", config.internal.listen).await?;
         let rules = Arc::new(call_rules(&config, vec![public.local_addr()?, internal.local_addr()?]));
         let transport = HyperTransport::new(transport_settings(&config, Arc::clone(&rules)), resolver)?;
+        let routes = [&http::public::routes()[..], &http::internal::routes()[..]];
+        let metrics = Arc::new(Metrics::new(routes, &store.pools(), Clock::system().now()));
+        let tracer = Tracer::start(&config.tracing, clock.clone(), entropy, Arc::clone(&metrics))?;
         let retry = &config.retry;
         let attempter = Attempter::new(
             Arc::new(transport),
@@ -162,6 +167,7 @@ impl App {
             Schedule::new(retry.ladder.clone(), retry.window, retry.jitter),
             clock.clone(),
             Arc::clone(&ids),
+            Arc::clone(&tracer),
         );
         let limits = Limits {
             in_flight: config.delivery.max_in_flight,
@@ -170,8 +176,6 @@ impl App {
             window: retry.window,
             poll: config.database.poll,
         };
-        let routes = [&http::public::routes()[..], &http::internal::routes()[..]];
-        let metrics = Arc::new(Metrics::new(routes, &store.pools(), Clock::system().now()));
         let (news_sender, news) = mpsc::unbounded_channel();
         let (dispatcher, recorder) = Dispatcher::new(
             Arc::clone(&store),
@@ -217,6 +221,7 @@ impl App {
             test_clock,
             url_rules: rules,
             metrics,
+            tracer: Arc::clone(&tracer),
             draining: draining.clone(),
         }));
         Ok(Self {
@@ -230,6 +235,7 @@ impl App {
             news,
             backfills,
             maintenance,
+            tracer,
             public,
             internal,
             servings,
@@ -340,6 +346,9 @@ impl App {
         if let Some(mut scheduler) = scheduler {
             let _ = scheduler.shutdown().await;
         }
+        if tokio::time::timeout(FAREWELL, self.tracer.flush()).await.is_err() {
+            tracing::warn!("the last spans did not reach the collector");
+        }
         batcher.abort();
         recorder.abort();
         background.iter().for_each(JoinHandle::abort);
@@ -437,7 +446,7 @@ fn tls(
 }
 
 /// What endpoints may be, and what attempts may call. `own` is where this process listens.
-fn call_rules(config: &Config, own: Vec<SocketAddr>) -> CallRules {
+pub(crate) fn call_rules(config: &Config, own: Vec<SocketAddr>) -> CallRules {
     let security = &config.security;
     CallRules {
         allow_http: config.http_allowed(),
@@ -449,7 +458,7 @@ fn call_rules(config: &Config, own: Vec<SocketAddr>) -> CallRules {
     }
 }
 
-fn transport_settings(config: &Config, rules: Arc<CallRules>) -> TransportSettings {
+pub(crate) fn transport_settings(config: &Config, rules: Arc<CallRules>) -> TransportSettings {
     TransportSettings {
         timeout: config.delivery.timeout,
         connect_timeout: config.delivery.connect_timeout,
@@ -471,7 +480,7 @@ fn transport_settings(config: &Config, rules: Arc<CallRules>) -> TransportSettin
     }
 }
 
-async fn open_store(config: &Config, ids: Arc<IdSource>) -> Result<Arc<dyn Store>> {
+pub(crate) async fn open_store(config: &Config, ids: Arc<IdSource>) -> Result<Arc<dyn Store>> {
     let database = &config.database;
     let url = database.url.expose_secret();
     Ok(match Engine::of(url) {

@@ -12,6 +12,7 @@ use crate::{
     id::IdSource,
     schedule::{Next, Schedule, parse_retry_after},
     signature::{SigningSecret, k_payments_signature, standard_webhooks_signature},
+    trace::{TRACEPARENT, TraceContext, Tracer},
     transport::{AttemptRequest, Exchange, Failure, FailureCode, Response, Transport},
     vault::Vault,
 };
@@ -27,6 +28,7 @@ pub struct Attempter {
     schedule: Schedule,
     clock: Clock,
     ids: Arc<IdSource>,
+    tracer: Arc<Tracer>,
 }
 
 impl Attempter {
@@ -38,21 +40,25 @@ impl Attempter {
         schedule: Schedule,
         clock: Clock,
         ids: Arc<IdSource>,
+        tracer: Arc<Tracer>,
     ) -> Self {
-        Self { transport, vault, schedule, clock, ids }
+        Self { transport, vault, schedule, clock, ids, tracer }
     }
 
     /// Sends the event once. Whatever happens becomes an outcome to record.
     pub async fn attempt(&self, delivery: &LeasedDelivery) -> AttemptResult {
         let started_at = self.clock.now();
-        let exchange = match self.request(delivery, started_at) {
+        let span = self.tracer.attempting(delivery);
+        let exchange = match self.request(delivery, started_at, self.tracer.told(delivery, span)) {
             Ok(request) => self.transport.send(request).await,
             Err(message) => {
                 tracing::error!(delivery = %delivery.id, "{message}");
                 broken(&message)
             }
         };
-        self.conclude(delivery, started_at, exchange)
+        let result = self.conclude(delivery, started_at, exchange);
+        self.tracer.attempted(delivery, span, &result);
+        result
     }
 
     /// The outcome of an attempt whose code panicked: a failure like any other, so that the ladder goes on.
@@ -62,11 +68,19 @@ impl Attempter {
         self.conclude(delivery, self.clock.now(), exchange)
     }
 
-    fn request(&self, delivery: &LeasedDelivery, now: UnixMs) -> Result<AttemptRequest, String> {
+    fn request(
+        &self,
+        delivery: &LeasedDelivery,
+        now: UnixMs,
+        told: Option<TraceContext>,
+    ) -> Result<AttemptRequest, String> {
         let opened = delivery.destination.opened(|destination| self.opened(destination, now))?;
         let secrets: Vec<_> = living(&opened.secrets, now).collect();
-        let headers =
-            headers(delivery, &secrets, now).map_err(|error| format!("a header cannot be sent: {error}"))?;
+        let unsendable = |error| format!("a header cannot be sent: {error}");
+        let mut headers = headers(delivery, &secrets, now).map_err(unsendable)?;
+        if let Some(told) = told {
+            headers.insert(TRACEPARENT, HeaderValue::try_from(told.to_string()).map_err(unsendable)?);
+        }
         Ok(AttemptRequest { url: opened.url.clone(), headers, body: delivery.body.clone() })
     }
 

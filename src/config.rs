@@ -15,6 +15,7 @@ use std::{net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 use ipnet::{IpNet, Ipv6Net};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use url::Url;
 
 use crate::transport::{NamePattern, PortRange, Proxy};
 
@@ -36,6 +37,7 @@ pub struct Config {
     pub retention: Retention,
     pub test_clock: TestClock,
     pub shutdown: Shutdown,
+    pub tracing: Tracing,
     pub log: Log,
 }
 
@@ -161,6 +163,14 @@ pub struct TestClock {
 pub struct Shutdown {
     #[serde(deserialize_with = "duration")]
     pub grace: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Tracing {
+    #[serde(deserialize_with = "address")]
+    pub otlp_endpoint: Option<Url>,
+    pub sample_ratio: f64,
+    pub propagate: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -296,6 +306,16 @@ fn bytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<usize, D::
     let size =
         size.map_err(|_| serde::de::Error::custom(format!("{text:?} is not a size, such as 256KiB")))?;
     usize::try_from(size.as_u64()).map_err(serde::de::Error::custom)
+}
+
+fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let message = "must be http://host:port or https://host:port";
+    url.map(Some).ok_or_else(|| serde::de::Error::custom(message))
 }
 
 fn path<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {

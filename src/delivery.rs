@@ -18,6 +18,7 @@ use crate::{
     endpoint::Destination,
     event::EventType,
     id::{AttemptId, BackfillId, DeliveryId, EndpointId, EventId, LeaseToken},
+    trace::TraceContext,
     transport::FailureCode,
     words::words,
 };
@@ -123,6 +124,8 @@ pub struct LeasedDelivery {
     pub ladder_failures: u32,
     /// When the present ladder's window began.
     pub window_started_at: UnixMs,
+    /// The span that accepted the event.
+    pub trace: Option<TraceContext>,
 }
 
 impl LeasedDelivery {

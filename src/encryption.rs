@@ -4,7 +4,10 @@
 //! the service runs: all processes learn the new one as an earlier one, then seal with it, then [`Reencryption`] moves what
 //! the old one sealed, and then the old one can go.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use secrecy::ExposeSecret as _;
@@ -24,6 +27,9 @@ use crate::{
 
 /// The setting with the sealed key of the API keys' hashes.
 const PEPPER: &str = "api_key_pepper";
+
+/// The setting with the encryption key that development made, where several processes share a database.
+const DEVELOPMENT_KEY: &str = "development_encryption_key";
 
 /// Secrets that one transaction moves: few, so that no request notices the wait.
 const BATCH: u32 = 100;
@@ -50,12 +56,28 @@ async fn encryption_key(config: &Config, store: &dyn Store, entropy: &Entropy) -
     let url = config.database.url.expose_secret();
     if Engine::of(url) == Some(Engine::Postgres) {
         let fresh = Vault::generate_key(entropy);
-        let kept = Zeroizing::new(store.setting_or_insert("development_encryption_key", &fresh).await?);
+        let kept = Zeroizing::new(store.setting_or_insert(DEVELOPMENT_KEY, &fresh).await?);
         return Ok(Vault::key_from_base64(&kept)?);
     }
-    let path = SqliteStore::path(url)?.with_extension("encryption-key");
+    let path = development_key_path(url)?;
     development_key(&path, entropy)
         .with_context(|| format!("cannot read or make the development encryption key {}", path.display()))
+}
+
+/// Whether there is a key, configured or made before.
+async fn has_key(config: &Config, store: &dyn Store) -> Result<bool> {
+    let url = config.database.url.expose_secret();
+    Ok(if !config.security.encryption_key.expose_secret().is_empty() {
+        true
+    } else if Engine::of(url) == Some(Engine::Postgres) {
+        store.setting(DEVELOPMENT_KEY).await?.is_some()
+    } else {
+        development_key_path(url)?.exists()
+    })
+}
+
+fn development_key_path(url: &str) -> Result<PathBuf> {
+    Ok(SqliteStore::path(url)?.with_extension("encryption-key"))
 }
 
 /// The key in the file, which is made where there is none. Of several processes that make it, one does.
@@ -125,6 +147,34 @@ pub async fn expect_readable(store: &dyn Store, vault: &Vault, now: UnixMs) -> R
         }
     }
     Ok(())
+}
+
+/// Whether the configured keys open what is stored, in words; none where nothing is sealed yet. It makes nothing.
+pub async fn check(
+    config: &Config,
+    store: &dyn Store,
+    entropy: &Entropy,
+    now: UnixMs,
+) -> Result<Option<String>> {
+    let Some(pepper) = store.setting(PEPPER).await? else { return Ok(None) };
+    ensure!(
+        has_key(config, store).await?,
+        "something is sealed here, and the encryption key that development made is gone"
+    );
+    let vault = open_vault(config, store, entropy).await?;
+    vault.open(PEPPER, &read_sealed(&pepper)?).context("the key of the API keys' hashes does not open")?;
+    expect_readable(store, &vault, now).await?;
+    let mut secrets = 0;
+    // Of each key some: one that opens these opens all that it sealed.
+    for key_id in store.sealing_keys().await? {
+        for SealedSecret { id, sealed, .. } in store.secrets_sealed_with(&key_id, None, BATCH, now).await? {
+            vault
+                .open(&id.to_string(), &sealed)
+                .with_context(|| format!("the signing secret {id} does not open"))?;
+            secrets += 1;
+        }
+    }
+    Ok(Some(format!("{} opens what is stored; {secrets} signing secrets were tried", vault.current_key())))
 }
 
 /// What one run of `keys reencrypt` has done, or what it would have to do.

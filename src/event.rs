@@ -16,6 +16,7 @@ use crate::{
     id::{EndpointId, EventId},
     merchant::Tenant,
     nearest::nearest,
+    trace::TraceContext,
 };
 
 /// The version that events carry as `api_version`.
@@ -120,6 +121,8 @@ pub struct NewEvent {
     pub idempotency_key: Option<String>,
     /// Who shall get it.
     pub audience: Audience,
+    /// The span in which it is accepted.
+    pub trace: Option<TraceContext>,
 }
 
 /// Which endpoints an event goes to.
@@ -221,6 +224,7 @@ mod tests {
             data: Bytes::from_static(data.as_bytes()),
             idempotency_key: None,
             audience: Audience::Matching,
+            trace: None,
         }
     }
 

@@ -32,6 +32,7 @@ pub mod feed;
 pub mod ingest;
 pub mod reconciliation;
 pub mod replicas;
+pub mod trace;
 pub mod transport;
 
 pub mod maintenance;

@@ -149,6 +149,7 @@ fn event(number: usize) -> NewEvent {
         data: Bytes::from_static(DATA),
         idempotency_key: None,
         audience: Audience::Matching,
+        trace: None,
     }
 }
 

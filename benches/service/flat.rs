@@ -129,5 +129,6 @@ fn event(number: usize) -> NewEvent {
         ),
         idempotency_key: None,
         audience: Audience::Matching,
+        trace: None,
     }
 }

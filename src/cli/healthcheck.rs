@@ -8,7 +8,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use axum::{body::Body, http::Uri};
+use axum::{
+    body::Body,
+    http::{Response, Uri},
+};
+use hyper::body::Incoming;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use rustls::{
@@ -19,6 +23,7 @@ use rustls::{
 };
 
 use super::{ConfigArgs, say};
+use crate::id::RequestId;
 
 const DEADLINE: Duration = Duration::from_secs(3);
 
@@ -26,23 +31,37 @@ impl ConfigArgs {
     pub(super) async fn check_health(&self) -> Result<()> {
         let internal = self.load()?.internal;
         let address = reachable(internal.listen);
-        let scheme = if internal.tls_certificate.is_some() { "https" } else { "http" };
-        let uri: Uri = format!("{scheme}://{address}/healthz").parse()?;
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(AnyCertificate::config()?)
-            .https_or_http()
-            .enable_all_versions()
-            .build();
-        let client = Client::builder(TokioExecutor::new()).build::<_, Body>(connector);
-        let answer = tokio::time::timeout(DEADLINE, client.get(uri)).await;
-        let answer = answer.with_context(|| format!("{address} does not answer in time"))?;
-        let status = answer.with_context(|| format!("{address} does not answer"))?.status();
+        let status = ask(address, internal.tls_certificate.is_some()).await?.status();
         if !status.is_success() {
             bail!("{address} answers {status}");
         }
         say("healthy");
         Ok(())
     }
+}
+
+/// What a listener says of its health.
+async fn ask(address: SocketAddr, tls: bool) -> Result<Response<Incoming>> {
+    let scheme = if tls { "https" } else { "http" };
+    let uri: Uri = format!("{scheme}://{address}/healthz").parse()?;
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(AnyCertificate::config()?)
+        .https_or_http()
+        .enable_all_versions()
+        .build();
+    let client = Client::builder(TokioExecutor::new()).build::<_, Body>(connector);
+    let answer = tokio::time::timeout(DEADLINE, client.get(uri)).await;
+    let answer = answer.with_context(|| format!("{address} does not answer in time"))?;
+    answer.with_context(|| format!("{address} does not answer"))
+}
+
+/// Whether what listens there is a service of this kind: each of its answers has the id of its request.
+pub(super) async fn answers_as_this_service(address: SocketAddr, tls: bool) -> bool {
+    let answer = ask(address, tls).await;
+    answer.is_ok_and(|answer| {
+        let id = answer.headers().get("request-id").and_then(|id| id.to_str().ok());
+        id.is_some_and(|id| id.parse::<RequestId>().is_ok())
+    })
 }
 
 /// Takes whatever certificate the listener has: it is this machine's own, is called by its address, and is told nothing.
@@ -97,7 +116,7 @@ impl ServerCertVerifier for AnyCertificate {
 }
 
 /// Where a listener can be called from the same machine: one on all addresses, on the loopback address.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     let address = match listen.ip() {
         IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -3,6 +3,7 @@
 mod backfill;
 mod demo;
 mod export;
+mod doctor;
 mod healthcheck;
 mod keys;
 mod serve;
@@ -45,6 +46,8 @@ enum Command {
     Backfill(backfill::BackfillArgs),
     /// Writes a merchant's events and deliveries to standard output, as JSON lines.
     Export(export::ExportArgs),
+    /// Looks at everything that the service needs here, and says what is wrong and what to do.
+    Doctor(doctor::DoctorArgs),
     /// API keys without the HTTP API.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -167,6 +170,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Healthcheck(args) => args.check_health().await?,
         Command::Backfill(args) => args.run().await?,
         Command::Export(args) => args.run().await?,
+        Command::Doctor(args) => return args.run().await,
         Command::Keys(command) => command.run().await?,
         Command::Sign(args) => args.run().await?,
         Command::Verify(args) => return args.run().await,

@@ -52,6 +52,7 @@ fn database(config: &Config) -> Vec<Rule> {
             config.retention.events < IDEMPOTENCY_RETENTION,
             "retention.events: must be at least 24h, for which idempotency keys are remembered",
         ),
+        (!(0.0..=1.0).contains(&config.tracing.sample_ratio), "tracing.sample_ratio: must be from 0 to 1"),
         (
             tracing_subscriber::EnvFilter::try_new(&config.log.filter).is_err(),
             "log.filter: must be a tracing filter, such as info or k_webhooks=debug",

@@ -181,6 +181,11 @@ fn every_error_is_one_line_that_names_the_key_and_the_nearest_valid_one() {
             "security.allow_names[0]: \"*\" is not a name, such as receiver, hooks.corp.example or *.corp.example; \
              names of other letters are written as the DNS has them, xn--…",
         ),
+        ("[tracing]\nsample_ratio = 2", "tracing.sample_ratio: must be from 0 to 1"),
+        (
+            "[tracing]\notlp_endpoint = \"collector:4318\"",
+            "tracing.otlp_endpoint: must be http://host:port or https://host:port",
+        ),
         ("[security]\nports = []", "security.ports: must have at least one port"),
         (
             "[security]\nnat64_prefixes = [\"2a00::/33\"]",

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::Foundation, backfill::Backfills, config::Config, dispatcher::Dispatcher, ingest::Ingest,
-    metrics::Metrics, test_clock::TestClock, transport::CallRules,
+    metrics::Metrics, test_clock::TestClock, trace::Tracer, transport::CallRules,
 };
 pub use connection::Deadlines;
 pub use error::{ApiError, ErrorType};
@@ -49,6 +49,7 @@ pub struct Api {
     rate_limiter: RateLimiter,
     readiness: health::Readiness,
     metrics: Arc<Metrics>,
+    tracer: Arc<Tracer>,
     watch: metrics::Watch,
     draining: CancellationToken,
 }
@@ -71,6 +72,8 @@ pub struct Parts {
     pub url_rules: Arc<CallRules>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What makes spans.
+    pub tracer: Arc<Tracer>,
     /// While it is cancelled, the service says that it is not ready.
     pub draining: CancellationToken,
 }
@@ -88,6 +91,7 @@ impl Api {
             test_clock,
             url_rules,
             metrics,
+            tracer,
             draining,
         } = parts;
         let rate_limiter = RateLimiter::new(
@@ -105,6 +109,7 @@ impl Api {
             rate_limiter,
             readiness: health::Readiness::default(),
             metrics,
+            tracer,
             watch: metrics::Watch::default(),
             draining,
         }

@@ -54,6 +54,18 @@ words! {
     }
 }
 
+words! {
+    /// What became of a span.
+    SpanEnd {
+        /// The collector has it.
+        Exported "exported",
+        /// The collector did not take it.
+        Failed "failed",
+        /// Too many waited for the collector.
+        Dropped "dropped",
+    }
+}
+
 /// From a fast disk to a request's deadline, in microseconds.
 const REQUEST_TIMES: &[u64] = &[
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
@@ -118,6 +130,7 @@ pub struct Metrics {
     upkeep_succeeded: Series<Gauge<f64, AtomicU64>>,
     upkeep_rows: Series<Counter>,
     upkeep_failures: Series<Counter>,
+    spans: Series<Counter>,
     listeners: [Listening; Listener::ALL.len()],
     states: States,
 }
@@ -223,6 +236,11 @@ impl Metrics {
                 "Runs of the upkeep that failed",
                 Series::of_words("part", parts()),
             ),
+            spans: add.add(
+                "k_webhooks_spans",
+                "Spans of traces, by what became of them",
+                Series::of_words("outcome", SpanEnd::ALL.iter().map(|end| end.as_str())),
+            ),
             listeners,
             states: States::register(add, pools),
             registry: registrar.0,
@@ -292,6 +310,11 @@ impl Metrics {
     /// A part of the upkeep failed.
     pub fn upkeep_failed(&self, part: Upkeep) {
         self.upkeep_failures[part as usize].inc();
+    }
+
+    /// So many spans came to this end.
+    pub fn spans_ended(&self, end: SpanEnd, count: usize) {
+        self.spans[end as usize].inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// What a listener counts.

@@ -10,6 +10,7 @@ mod backfills;
 mod error;
 mod history;
 mod pages;
+mod inspect;
 mod pool;
 mod postgres;
 mod rows;
@@ -22,6 +23,7 @@ use async_trait::async_trait;
 pub use backfills::{BackfillStore, Matching};
 pub use error::StoreError;
 pub use history::HistoryStore;
+pub use inspect::Inspection;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 pub use types::{

@@ -17,6 +17,7 @@ use crate::{
     event::{Event, EventType},
     id::{DeliveryId, EndpointId, EventId, LeaseToken},
     merchant::{MerchantId, Tenant},
+    trace::TraceContext,
     vault::Sealed,
 };
 
@@ -355,6 +356,7 @@ pub(super) struct LeasedRow {
     pub(super) attempt_count: i32,
     pub(super) ladder_failures: i32,
     pub(super) window_started_at: i64,
+    pub(super) traceparent: Option<String>,
 }
 
 /// An event, without what is in it.
@@ -410,6 +412,8 @@ pub(super) struct EventValues {
     pub(super) body: Bytes,
     /// The only endpoint it is for, where it is a test.
     pub(super) only_endpoint: Option<EndpointId>,
+    /// The span in which it is accepted.
+    pub(super) trace: Option<TraceContext>,
 }
 
 /// A new delivery to insert.

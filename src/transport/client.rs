@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::{Extensions, Method, Request, header};
+use http::{Extensions, HeaderValue, Method, Request, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -29,6 +29,7 @@ use super::{
     lookup::Lookups,
     tls::tls_config,
 };
+use crate::{attempt::USER_AGENT, endpoint_url::EndpointUrl};
 
 /// No connection is kept for longer while nothing is sent on it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -161,32 +162,43 @@ impl HyperTransport {
         }
         Ok(read.freeze())
     }
+
+    /// Asks an endpoint for nothing, by the way that attempts go: whether it can be called.
+    pub async fn reach(&self, url: &EndpointUrl) -> Exchange {
+        let mut request = Request::new(Full::default());
+        *request.method_mut() = Method::HEAD;
+        *request.uri_mut() = url.uri().clone();
+        request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        self.call(request).await
+    }
+
+    /// Makes one exchange, if the address may be called.
+    async fn call(&self, mut request: Request<Full<Bytes>>) -> Exchange {
+        let started = Instant::now();
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        let refused = |failure| Exchange { duration: started.elapsed(), address: None, result: Err(failure) };
+        let found = match timeout_at(deadline, self.checker.check(request.uri())).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(failure)) => return refused(failure),
+            Err(_) => return refused(Failure::timeout("the name was not resolved", self.timeout)),
+        };
+        let call =
+            Call { progress: Arc::new(Progress::new(found)), connection: capture_connection(&mut request) };
+        let exchange = PROGRESS.scope(Arc::clone(&call.progress), self.exchange(request, &call, deadline));
+        let result = exchange.await;
+        call.finish();
+        Exchange { duration: started.elapsed(), address: call.phase().address(), result }
+    }
 }
 
 #[async_trait]
 impl Transport for HyperTransport {
     async fn send(&self, request: AttemptRequest) -> Exchange {
-        let started = Instant::now();
-        let deadline = tokio::time::Instant::now() + self.timeout;
-        let refused = |failure| Exchange { duration: started.elapsed(), address: None, result: Err(failure) };
-        let found = match timeout_at(deadline, self.checker.check(request.url.uri())).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(failure)) => return refused(failure),
-            Err(_) => return refused(Failure::timeout("the name was not resolved", self.timeout)),
-        };
         let mut http_request = Request::new(Full::new(request.body));
         *http_request.method_mut() = Method::POST;
         *http_request.uri_mut() = request.url.uri().clone();
         *http_request.headers_mut() = request.headers;
-        let call = Call {
-            progress: Arc::new(Progress::new(found)),
-            connection: capture_connection(&mut http_request),
-        };
-        let exchange =
-            PROGRESS.scope(Arc::clone(&call.progress), self.exchange(http_request, &call, deadline));
-        let result = exchange.await;
-        call.finish();
-        Exchange { duration: started.elapsed(), address: call.phase().address(), result }
+        self.call(http_request).await
     }
 }
 

@@ -30,8 +30,9 @@ pub use client::{HyperTransport, TransportError, TransportSettings};
 pub use connection::ConnectionLimits;
 pub use name_pattern::NamePattern;
 pub use proxy::Proxy;
-pub use resolve::{Resolve, SystemResolver};
+pub use resolve::{Resolve, SystemResolver, name_servers};
 pub use rules::{CallRules, PortRange};
+pub(crate) use tls::tls_config;
 
 use crate::{endpoint_url::EndpointUrl, words::words};
 

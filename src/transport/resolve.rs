@@ -7,6 +7,7 @@ use hickory_resolver::{
     ResolverBuilder, TokioResolver,
     config::ResolverConfig,
     net::{NetError, runtime::TokioRuntimeProvider},
+    system_conf::read_system_conf,
 };
 
 /// Resolves the names of endpoints.
@@ -36,6 +37,13 @@ impl SystemResolver {
         }
         Self(resolver.ok())
     }
+}
+
+/// The addresses of the system's name servers.
+pub fn name_servers() -> Result<Vec<IpAddr>, String> {
+    let (config, _) = read_system_conf().map_err(|error| error.to_string())?;
+    let servers: Vec<IpAddr> = config.name_servers().iter().map(|server| server.ip).collect();
+    if servers.is_empty() { Err("none is named".to_owned()) } else { Ok(servers) }
 }
 
 fn hosts_only() -> ResolverBuilder<TokioRuntimeProvider> {

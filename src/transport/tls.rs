@@ -18,7 +18,7 @@ use super::client::TransportError;
 pub(super) struct SelfSigned;
 
 /// The client's side of TLS, with the roots of a PEM file besides the system's.
-pub(super) fn tls_config(extra_roots: Option<&Path>) -> Result<ClientConfig, TransportError> {
+pub(crate) fn tls_config(extra_roots: Option<&Path>) -> Result<ClientConfig, TransportError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = Vec::new();
     if let Some(path) = extra_roots {

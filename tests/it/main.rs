@@ -3,6 +3,7 @@
 
 mod cli;
 mod docs;
+mod doctor;
 mod fuzz;
 mod monitoring;
 mod openapi;

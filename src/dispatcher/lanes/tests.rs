@@ -30,6 +30,7 @@ impl Fixture {
             destination: Arc::clone(&destination),
             attempt_count: 0,
             ladder_failures: 0,
+            trace: None,
             window_started_at: UnixMs(0),
         });
         deliveries.filter_map(|delivery| self.lanes.offer(delivery).ok()).count()

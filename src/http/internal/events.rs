@@ -26,6 +26,8 @@ use crate::{
     },
     ingest::IngestError,
     merchant::{MerchantId, Tenant},
+    store::Accepted,
+    trace::TRACEPARENT,
 };
 
 pub(super) fn router() -> Routes {
@@ -65,7 +67,8 @@ async fn publish(
     body: Body,
 ) -> Result<Response, ApiError> {
     let bytes = read_json(&headers, body, api.config.limits.event_body_max).await?;
-    let accepted = api.ingest.accept(vec![parse_event(&bytes, headers.get(IDEMPOTENCY_KEY))?]).await?;
+    let event = parse_event(&bytes, headers.get(IDEMPOTENCY_KEY))?;
+    let accepted = accept(&api, &headers, vec![event]).await?;
     let accepted = accepted.first().ok_or_else(|| ApiError::internal("nothing was accepted"))?;
     Ok(created(Json(accepted.event.to_json()), accepted.replayed))
 }
@@ -127,14 +130,31 @@ async fn publish_batch(
             fields.absorb(inner);
         }
     }
-    let accepted = api.ingest.accept(fields.finish(Some(events))?).await.map_err(|error| match error {
-        IngestError::Conflict { index } => {
-            ApiError::bad_field(format!("events[{index}].idempotency_key"), IDEMPOTENCY_CONFLICT)
-        }
-        error => error.into(),
-    })?;
+    let accepted =
+        accept(&api, &headers, fields.finish(Some(events))?).await.map_err(|error| match error {
+            IngestError::Conflict { index } => {
+                ApiError::bad_field(format!("events[{index}].idempotency_key"), IDEMPOTENCY_CONFLICT)
+            }
+            error => error.into(),
+        })?;
     let replayed = accepted.iter().all(|accepted| accepted.replayed);
     Ok(created(Json(event_list(accepted.iter().map(|accepted| &accepted.event), false)), replayed))
+}
+
+/// Has events accepted, in a span of the caller's trace.
+async fn accept(
+    api: &Api,
+    headers: &HeaderMap,
+    mut events: Vec<NewEvent>,
+) -> Result<Vec<Accepted>, IngestError> {
+    let caller = headers.get(TRACEPARENT).and_then(|parent| parent.to_str().ok()?.parse().ok());
+    let span = api.tracer.accepting(caller);
+    for event in &mut events {
+        event.trace = span.context();
+    }
+    let outcome = api.ingest.accept(events).await;
+    api.tracer.accepted(&span, &outcome);
+    outcome
 }
 
 fn list_of(raw: &RawValue, max: usize) -> Result<Vec<&RawValue>, String> {
@@ -183,6 +203,7 @@ fn event(fields: &mut Fields<'_>, body: &Bytes) -> Option<NewEvent> {
         data: body.slice_ref(data?.get().as_bytes()),
         idempotency_key: key,
         audience: Audience::Matching,
+        trace: None,
     })
 }
 

@@ -304,6 +304,7 @@ async fn test(
         data: samples.data(event_type).to_bytes(),
         idempotency_key: None,
         audience: Audience::Only(endpoint.id),
+        trace: None,
     };
     let accepted = api.ingest.accept(vec![event]).await?;
     let accepted = accepted.first().ok_or_else(|| ApiError::internal("nothing was accepted"))?;

@@ -144,6 +144,7 @@ impl Engine {
                     attempt_count: 0,
                     ladder_failures: 0,
                     window_started_at: now,
+                    trace: event.trace,
                 });
             } else if !held {
                 left_due.push(endpoint_id);
@@ -157,6 +158,7 @@ impl Engine {
             created_at: UnixMs(created_ms),
             body: body.clone(),
             only_endpoint: event.audience.only(),
+            trace: event.trace,
         });
         let (event_type, only_endpoint) = (event.event_type, event.audience.only());
         let event = Event { id, event_type, body, pending_webhooks, only_endpoint };

@@ -274,6 +274,7 @@ fn leased(
         attempt_count: read_number(row.attempt_count, DELIVERIES, "attempt_count", id)?,
         ladder_failures: read_number(row.ladder_failures, DELIVERIES, "ladder_failures", id)?,
         window_started_at: UnixMs(row.window_started_at),
+        trace: read_optional(row.traceparent.as_deref(), "events", "traceparent", &row.event_id)?,
         body: Bytes::from(row.body),
     })
 }

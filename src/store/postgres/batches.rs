@@ -176,9 +176,9 @@ pub(super) async fn insert_events(
     }
     sqlx::query(
         "WITH event AS ( \
-           INSERT INTO events (id, merchant_id, livemode, type, created_at, body, only_endpoint_id) \
+           INSERT INTO events (id, merchant_id, livemode, type, created_at, body, only_endpoint_id, traceparent) \
            SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::text[], $5::bigint[], $6::bytea[], \
-             $17::text[])) \
+             $17::text[], $18::text[])) \
          INSERT INTO deliveries (id, merchant_id, livemode, event_id, webhook_endpoint_id, status, next_attempt_at, \
            claimable_at, lease_token, attempt_count, ladder_failures, window_started_at, created_at) \
          SELECT *, 0, 0, $16::bigint, $16 FROM unnest($7::text[], $8::text[], $9::boolean[], $10::text[], $11::text[], \
@@ -206,6 +206,7 @@ pub(super) async fn insert_events(
             .map(|event| event.only_endpoint.map(|endpoint| endpoint.to_string()))
             .collect::<Vec<_>>(),
     )
+    .bind(events.iter().map(|event| event.trace.map(|trace| trace.to_string())).collect::<Vec<_>>())
     .execute(&mut **write)
     .await?;
     Ok(())
@@ -248,7 +249,7 @@ pub(super) async fn lease_due(
          leased AS ( \
            UPDATE deliveries d SET lease_token = $4, claimable_at = $5 FROM due WHERE d.id = due.id \
            RETURNING d.id, d.event_id, d.webhook_endpoint_id, d.attempt_count, d.ladder_failures, d.window_started_at) \
-         SELECT leased.*, e.type AS event_type, e.body FROM leased JOIN events e ON e.id = leased.event_id",
+         SELECT leased.*, e.type AS event_type, e.body, e.traceparent FROM leased JOIN events e ON e.id = leased.event_id",
     )
     .bind(lanes.iter().map(|(endpoint, _)| endpoint.as_str()).collect::<Vec<_>>())
     .bind(lanes.iter().map(|(_, room)| *room).collect::<Vec<_>>())

@@ -118,7 +118,7 @@ async fn refuse_standby(connection: &mut PgConnection) -> std::result::Result<()
     }
 }
 
-fn connect_options(url: &str) -> Result<PgConnectOptions> {
+pub(super) fn connect_options(url: &str) -> Result<PgConnectOptions> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|error| StoreError::Setup(format!("database.url: {error}")))?;
     Ok(options.application_name("k-webhooks"))

@@ -7,6 +7,7 @@
 
 mod batches;
 mod connect;
+mod inspect;
 mod listen;
 #[path = "../operations/mod.rs"]
 mod operations;

@@ -138,9 +138,9 @@ pub(super) async fn insert_keys(
 
 static INSERT_EVENTS: LazyLock<OverRows> = LazyLock::new(|| {
     OverRows::new(
-        "INSERT OR FAIL INTO events (id, merchant_id, livemode, type, created_at, body, only_endpoint_id) \
-         SELECT * FROM",
-        7,
+        "INSERT OR FAIL INTO events (id, merchant_id, livemode, type, created_at, body, only_endpoint_id, \
+           traceparent) SELECT * FROM",
+        8,
         "WHERE column1 IS NOT NULL",
     )
 });
@@ -168,6 +168,7 @@ pub(super) async fn insert_events(
             insert = insert.bind(event.tenant.livemode).bind(event.event_type.as_str());
             insert = insert.bind(event.created_at.0).bind(event.body.as_ref());
             insert = insert.bind(event.only_endpoint.map(|endpoint| endpoint.to_string()));
+            insert = insert.bind(event.trace.map(|trace| trace.to_string()));
         }
         insert.execute(&mut **write).await?;
     }
@@ -224,7 +225,7 @@ pub(super) async fn destinations(write: &mut Write, endpoints: &[&str]) -> Resul
 /// cannot come from a row. One text for any number of endpoints, so that it is planned once: a query for each of them,
 /// with `UNION ALL` between, took longer to plan than to run. The sign before the limit keeps the planner from looking at
 /// its value and planning anew for each.
-const PICK: &str = "SELECT d.id, d.event_id, e.type AS event_type, e.body, d.webhook_endpoint_id, d.attempt_count, \
+const PICK: &str = "SELECT d.id, d.event_id, e.type AS event_type, e.body, e.traceparent, d.webhook_endpoint_id, d.attempt_count, \
        d.ladder_failures, d.window_started_at \
      FROM json_each($1) AS lane CROSS JOIN json_each(( \
        SELECT json_group_array(due.id) FROM ( \

@@ -133,6 +133,6 @@ fn lock(path: &Path) -> Result<File> {
     }
 }
 
-fn options(url: &str) -> Result<SqliteConnectOptions> {
+pub(super) fn options(url: &str) -> Result<SqliteConnectOptions> {
     SqliteConnectOptions::from_str(url).map_err(|error| StoreError::Setup(format!("database.url: {error}")))
 }

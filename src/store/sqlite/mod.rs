@@ -5,6 +5,7 @@
 
 mod batches;
 mod connect;
+mod inspect;
 #[path = "../operations/mod.rs"]
 mod operations;
 mod values;

@@ -1,7 +1,7 @@
 //! The suite on the embedded engine, and what is particular to it: its file, and that one process at a time delivers.
 
 #[path = "../suite/mod.rs"]
-mod suite;
+pub(crate) mod suite;
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
 

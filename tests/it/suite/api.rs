@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::TestApp;
+use super::{TestApp, database};
 use crate::support::{
     Caller, charge, id,
+    process::Process,
     receiver::{Act, Receiver},
 };
 
@@ -177,6 +178,25 @@ async fn a_page_of_large_events_ends_early_and_the_next_one_goes_on_from_there()
     let (nearest, more) = page(&format!("&ending_before={}", ids[count - 1])).await;
     assert!(more && nearest == ids[count - 1 - nearest.len()..count - 1], "those beside the cursor");
     app.stop().await;
+}
+
+#[tokio::test]
+async fn what_fails_inside_is_logged_under_the_request_id_of_its_answer_and_told_nowhere_else() {
+    let database = database().await;
+    let process = Process::start(database.serve()).await;
+    let merchant = process.merchant().await;
+    merchant.post(ENDPOINTS, json!({ "url": "https://example.com" })).await.expect(201);
+    database.execute("UPDATE webhook_endpoints SET status = 'damaged'").await;
+    let failed = merchant.get(ENDPOINTS).await;
+    let body = failed.expect(500);
+    assert_eq!(body["error"]["request_id"].as_str(), failed.header("request-id"));
+    assert!(!failed.text.contains("webhook_endpoints"), "{body}");
+    let logged = process.logged("request failed").await;
+    let fields = &logged["fields"];
+    assert_eq!(fields["request_id"], body["error"]["request_id"], "{logged}");
+    assert_eq!((&fields["path"], &fields["status"]), (&json!(ENDPOINTS), &json!(500)));
+    assert!(fields["cause"].as_str().unwrap().contains("webhook_endpoints.status"), "{logged}");
+    process.kill().await;
 }
 
 #[tokio::test]

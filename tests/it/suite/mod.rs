@@ -6,6 +6,7 @@ mod backfills;
 mod chaos;
 mod crash;
 mod delivery;
+pub(crate) mod doctor;
 mod encryption;
 mod export;
 mod hostile;
@@ -19,6 +20,7 @@ mod store;
 mod stream;
 mod tenancy;
 mod timeline;
+mod traces;
 
 use super::Engine;
 use crate::support::engine::Database;

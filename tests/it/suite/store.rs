@@ -61,6 +61,7 @@ fn event(key: Option<&str>) -> NewEvent {
         data: Bytes::from_static(br#"{"object":{"id":"ch_1","object":"charge"}}"#),
         idempotency_key: key.map(str::to_owned),
         audience: Audience::Matching,
+        trace: None,
     }
 }
 

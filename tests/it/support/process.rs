@@ -21,7 +21,8 @@ pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) public: SocketAddr,
     pub(crate) internal: SocketAddr,
-    logged: watch::Receiver<Vec<String>>,
+    /// What it has logged: of each line the message, and the line.
+    logged: watch::Receiver<Vec<(String, String)>>,
 }
 
 impl Process {
@@ -61,14 +62,14 @@ impl Process {
                 let address = |name: &str| log["fields"][name].as_str().unwrap().parse().unwrap();
                 break (address("public"), address("internal"));
             }
-            messages.push(message(&line));
+            messages.push((message(&line), line));
         };
         // The pipe must be read on, or the program would wait for it.
         let (sender, logged) = watch::channel(messages);
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 WATCH.note(&line);
-                sender.send_modify(|messages| messages.push(message(&line)));
+                sender.send_modify(|messages| messages.push((message(&line), line)));
             }
         });
         Some(Self { child, public, internal, logged })
@@ -105,6 +106,14 @@ impl Process {
     /// Returns when the program has logged this message.
     pub(crate) async fn until_logged(&self, message: &str) {
         self.until_logged_times(message, 1).await;
+    }
+
+    /// The first line with this message, once the program has logged it.
+    pub(crate) async fn logged(&self, message: &str) -> Value {
+        let mut logged = self.logged.clone();
+        let lines = logged.wait_for(|lines| count(lines, message) > 0).await.unwrap();
+        let (_, line) = lines.iter().find(|(logged, _)| logged == message).unwrap();
+        serde_json::from_str(line).unwrap()
     }
 
     /// Returns when the program has logged this message so often.
@@ -153,6 +162,6 @@ fn message(line: &str) -> String {
     log["fields"]["message"].as_str().unwrap_or(line).to_owned()
 }
 
-fn count(messages: &[String], message: &str) -> usize {
-    messages.iter().filter(|logged| *logged == message).count()
+fn count(lines: &[(String, String)], message: &str) -> usize {
+    lines.iter().filter(|(logged, _)| logged == message).count()
 }

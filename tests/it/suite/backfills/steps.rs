@@ -64,6 +64,7 @@ impl Steps {
             data: Bytes::from_static(br#"{"object":{"id":"ch_1","object":"charge"}}"#),
             idempotency_key: None,
             audience: Audience::Matching,
+            trace: None,
         };
         let ends_at = NOW.plus(Duration::from_secs(60));
         let accepted = self.store.accept(&[vec![event; count]], None, ends_at, NOW).await.unwrap();
