@@ -2,8 +2,8 @@
 
 mod backfill;
 mod demo;
-mod export;
 mod doctor;
+mod export;
 mod healthcheck;
 mod keys;
 mod serve;

@@ -9,8 +9,8 @@
 mod backfills;
 mod error;
 mod history;
-mod pages;
 mod inspect;
+mod pages;
 mod pool;
 mod postgres;
 mod rows;
