@@ -26,7 +26,7 @@ use crate::{
     },
     id::{KeyId, KeyKind},
     keys::IssuedKey,
-    merchant::Tenant,
+    merchant::{MerchantId, Tenant},
 };
 
 pub(super) fn router() -> Routes {
