@@ -51,11 +51,9 @@ pub(crate) use words;
 
 /// A text that is one of these words, each with what it means.
 pub(crate) fn schema(meaning: &str, words: &[(&'static str, &str)]) -> RefOr<Schema> {
-    let mut description = meaning.trim().to_owned();
-    for (index, (word, meaning)) in words.iter().enumerate() {
-        let gap = if index == 0 { "\n\n" } else { "\n" };
-        description += &format!("{gap}- `{word}`: {}", meaning.trim());
-    }
+    let meanings: Vec<_> =
+        words.iter().map(|(word, meaning)| format!("- `{word}`: {}", meaning.trim())).collect();
+    let description = format!("{}\n\n{}", meaning.trim(), meanings.join("\n"));
     let words = words.iter().map(|(word, _)| *word);
     ObjectBuilder::new()
         .schema_type(Type::String)
