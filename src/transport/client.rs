@@ -170,7 +170,10 @@ impl Transport for HyperTransport {
         let found = match timeout_at(deadline, self.checker.check(request.url.uri())).await {
             Ok(Ok(found)) => found,
             Ok(Err(failure)) => return refused(failure),
-            Err(_) => return refused(Failure::timeout("the name was not resolved", self.timeout)),
+            Err(_) => {
+                let host = request.url.uri().host().unwrap_or_default();
+                return refused(Failure::timeout(&format!("the name {host} was not resolved"), self.timeout));
+            }
         };
         let mut http_request = Request::new(Full::new(request.body));
         *http_request.method_mut() = Method::POST;
