@@ -180,7 +180,10 @@ impl HyperTransport {
         let found = match timeout_at(deadline, self.checker.check(request.uri())).await {
             Ok(Ok(found)) => found,
             Ok(Err(failure)) => return refused(failure),
-            Err(_) => return refused(Failure::timeout("the name was not resolved", self.timeout)),
+            Err(_) => {
+                let host = request.uri().host().unwrap_or_default();
+                return refused(Failure::timeout(&format!("the name {host} was not resolved"), self.timeout));
+            }
         };
         let call =
             Call { progress: Arc::new(Progress::new(found)), connection: capture_connection(&mut request) };

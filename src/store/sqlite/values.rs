@@ -2,7 +2,8 @@
 //!
 //! A statement over a `VALUES` list has another text for each number of rows, and SQLite parses and plans each text anew
 //! unless it is among those that are kept. So a list has room for the next power of two of rows. What is bound to fewer
-//! leaves the others NULL, and a statement passes over rows whose first column is NULL.
+//! leaves the others NULL, and a statement passes over rows whose first column is NULL. Inserting 40 events takes 175 µs of
+//! CPU so, 150 where the text has room for them alone, and 300 where it is planned anew.
 
 use std::{iter, sync::Arc};
 
