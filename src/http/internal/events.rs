@@ -95,6 +95,10 @@ pub fn parse_event(body: &Bytes, idempotency_header: Option<&HeaderValue>) -> Re
 /// All or none: what is wrong is named by its place, such as `events[3].type`. An idempotency key goes with each event.
 #[utoipa::path(
     post, path = "/v1/events/batch", operation_id = "publishEvents", tag = "Events",
+    params((
+        "Idempotency-Key" = Option<String>, Header,
+        description = "Not taken: in a batch, each event has its own `idempotency_key`.",
+    )),
     request_body = PublishEvents,
     responses((
         status = 201, description = "The events are recorded; they come in the order given.",
@@ -112,7 +116,7 @@ async fn publish_batch(
     let bytes = read_json(&headers, body, limits.batch_body_max).await?;
     let mut fields = Fields::parse(&bytes)?;
     if headers.contains_key(IDEMPOTENCY_KEY) {
-        fields.error("idempotency_key", "goes with each event of a batch, not into a header");
+        fields.error("Idempotency-Key", "is not taken with a batch: each event has its own idempotency_key");
     }
     let mut events = Vec::new();
     let raw = fields.required_raw("events");

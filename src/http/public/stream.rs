@@ -23,6 +23,7 @@ use tokio::{
     sync::broadcast::{self, error::RecvError},
     time::{Instant, sleep, sleep_until},
 };
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::events;
@@ -92,6 +93,24 @@ impl FromStr for Types {
     }
 }
 
+/// One part of the stream.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a schema is made of the type, never of a value")]
+struct StreamPart {
+    /// `event` or `delivery`.
+    #[schema(nullable = false, examples("event"))]
+    event: Option<String>,
+    /// The id of the event, where it is one: what the stream can be resumed after.
+    #[schema(nullable = false)]
+    id: Option<EventId>,
+    /// The event or the delivery, as JSON.
+    #[schema(nullable = false)]
+    data: Option<String>,
+    /// After how many milliseconds to come again, where the stream ends.
+    #[schema(nullable = false, minimum = 0, examples(1000))]
+    retry: Option<u32>,
+}
+
 /// Follow events
 ///
 /// Server-sent events (WHATWG HTML, 9.2): one named `event` for each event as it is recorded, with the event as its data and
@@ -106,7 +125,7 @@ impl FromStr for Types {
         ("starting_after" = Option<EventId>, Query, description = "From the events after this one on; from now on, if not given."),
         ("Last-Event-ID" = Option<EventId>, Header, description = "The same, as browsers send it when they come again."),
     ),
-    responses((status = 200, description = "The stream.", body = String, content_type = "text/event-stream")),
+    responses((status = 200, description = "The stream.", body = StreamPart, content_type = "text/event-stream")),
 )]
 async fn follow(
     State(api): State<Arc<Api>>,

@@ -170,7 +170,7 @@ async fn a_batch_is_all_or_nothing_and_answers_in_order() {
     assert_eq!(app.public.get("/v1/events").await.expect(200)["data"].as_array().unwrap().len(), 2);
     let headers = [("content-type", "application/json"), ("idempotency-key", "k")];
     let body = json!({ "events": [charge()] }).to_string();
-    app.internal.send("POST", "/v1/events/batch", &headers, body).await.refuses("idempotency_key");
+    app.internal.send("POST", "/v1/events/batch", &headers, body).await.refuses("Idempotency-Key");
     app.stop().await;
 }
 
