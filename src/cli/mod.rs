@@ -4,6 +4,7 @@ mod backfill;
 mod demo;
 mod healthcheck;
 mod keys;
+mod portal;
 mod serve;
 mod sign;
 
@@ -45,6 +46,8 @@ enum Command {
     /// API keys without the HTTP API.
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Makes a link that opens a merchant's portal, and prints it.
+    Portal(portal::PortalArgs),
     /// Makes a K-Payments-Signature for the body on standard input.
     Sign(sign::SignArgs),
     /// Checks a K-Payments-Signature against the body on standard input, and says why it fails.
@@ -154,6 +157,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Healthcheck(args) => args.check_health().await?,
         Command::Backfill(args) => args.run().await?,
         Command::Keys(command) => command.run().await?,
+        Command::Portal(args) => args.run().await?,
         Command::Sign(args) => args.run().await?,
         Command::Verify(args) => return args.run().await,
     }

@@ -11,6 +11,7 @@ mod json_depth;
 mod metrics;
 mod outermost;
 mod path;
+mod portal_session;
 pub mod public;
 mod query;
 mod rate_limit;
@@ -47,6 +48,7 @@ pub struct Api {
     metrics: Arc<Metrics>,
     watch: metrics::Watch,
     draining: CancellationToken,
+    portal_url: Option<String>,
 }
 
 /// What the handlers are made of.
@@ -69,6 +71,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// While it is cancelled, the service says that it is not ready.
     pub draining: CancellationToken,
+    /// The origin at which browsers reach the portal, if there is one.
+    pub portal_url: Option<String>,
 }
 
 impl Api {
@@ -85,6 +89,7 @@ impl Api {
             url_rules,
             metrics,
             draining,
+            portal_url,
         } = parts;
         let rate_limiter = RateLimiter::new(
             config.limits.requests_per_second,
@@ -103,6 +108,7 @@ impl Api {
             metrics,
             watch: metrics::Watch::default(),
             draining,
+            portal_url,
         }
     }
 }

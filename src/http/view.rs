@@ -9,6 +9,7 @@ use crate::{
     endpoint::{DisabledReason, Endpoint},
     event::Event,
     merchant::MerchantId,
+    portal::PortalSession,
     store::{ApiKey, KeyOwner, Paged},
 };
 
@@ -80,6 +81,23 @@ pub(super) fn api_key(key: &ApiKey) -> Value {
     })
 }
 
+pub(super) fn portal_session(session: &PortalSession) -> Value {
+    json!({
+        "id": session.id,
+        "object": "portal_session",
+        "merchant_id": session.tenant.merchant_id.as_str(),
+        "livemode": session.tenant.livemode,
+        "access": session.access.as_str(),
+        "theme": {
+            "accent": session.theme.accent.map(|accent| accent.to_string()),
+            "appearance": session.theme.appearance.as_str(),
+        },
+        "created": session.created_at.seconds(),
+        "opened": seconds(session.opened_at),
+        "expires_at": session.expires_at.seconds(),
+    })
+}
+
 pub(super) fn audit_entry(entry: &AuditEntry) -> Value {
     let actor = &entry.by.actor;
     json!({
@@ -88,7 +106,7 @@ pub(super) fn audit_entry(entry: &AuditEntry) -> Value {
         "created": entry.created_at.seconds(),
         "merchant_id": entry.merchant_id.as_ref().map(MerchantId::as_str),
         "livemode": entry.livemode,
-        "actor": { "kind": actor.kind.as_str(), "id": actor.id, "name": actor.name },
+        "actor": { "kind": actor.kind.as_str(), "id": actor.id.map(|id| id.to_string()), "name": actor.name },
         "action": entry.action.as_str(),
         "object_id": entry.object_id,
         "changes": entry.changes.clone().into_json(),

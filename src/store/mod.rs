@@ -9,6 +9,7 @@
 mod backfills;
 mod error;
 mod pool;
+mod portal;
 mod postgres;
 mod rows;
 mod sql;
@@ -19,6 +20,7 @@ use async_trait::async_trait;
 
 pub use backfills::{BackfillStore, Matching};
 pub use error::StoreError;
+pub use portal::{NewPortalSession, PortalStore};
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 pub use types::{
@@ -42,7 +44,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// The service's memory.
 #[async_trait]
-pub trait Store: BackfillStore + Send + Sync + 'static {
+pub trait Store: BackfillStore + PortalStore + Send + Sync + 'static {
     /// Whether several processes may deliver from the database at a time.
     fn allows_many_workers(&self) -> bool;
 

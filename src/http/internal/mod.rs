@@ -3,6 +3,7 @@
 mod audit;
 mod events;
 mod keys;
+mod portal_sessions;
 mod test_clock;
 
 use std::sync::Arc;
@@ -31,7 +32,11 @@ pub fn routes() -> Vec<Route> {
 }
 
 fn all(on_test_clock: bool) -> Routes {
-    let routes = watched().merge(events::router()).merge(keys::router()).merge(audit::router());
+    let routes = watched()
+        .merge(events::router())
+        .merge(keys::router())
+        .merge(portal_sessions::router())
+        .merge(audit::router());
     if on_test_clock { routes.merge(test_clock::router()) } else { routes }
 }
 

@@ -4,6 +4,7 @@ mod backfills;
 mod deliveries;
 mod endpoints;
 mod events;
+mod portal;
 mod stream;
 mod timeline;
 
@@ -39,4 +40,5 @@ fn all() -> Routes {
         .merge(deliveries::router())
         .merge(backfills::router())
         .merge(timeline::router())
+        .merge(portal::router())
 }

@@ -12,6 +12,7 @@ mod depth;
 mod encryption;
 mod endpoints;
 mod keys;
+mod portal;
 mod queue;
 mod stretch;
 

@@ -12,6 +12,7 @@ mod ingest;
 mod keys;
 mod limits;
 mod metrics;
+mod portal;
 mod secrets;
 mod store;
 mod stream;
