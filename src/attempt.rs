@@ -10,7 +10,8 @@ use crate::{
     endpoint::LIVING_SECRETS_MAX,
     endpoint::SealedSecret,
     endpoint_url::EndpointUrl,
-    id::IdSource,
+    event::EventType,
+    id::{DeliveryId, EventId, IdSource},
     schedule::{Next, Schedule, parse_retry_after},
     signature::{SigningSecret, k_payments_signature, standard_webhooks_signature},
     transport::{AttemptRequest, Exchange, Failure, FailureCode, Response, Transport},
@@ -68,19 +69,18 @@ impl Attempter {
             .map_err(|error| format!("the endpoint's address cannot be called: {error}"))?;
         let mut secrets = Vec::with_capacity(LIVING_SECRETS_MAX);
         for secret in living(&delivery.destination.secrets, now) {
-            secrets.push(self.open(&secret.id.to_string(), &secret.sealed)?);
+            secrets.push(open(&self.vault, secret)?);
         }
+        let sent = Sent {
+            event_id: delivery.event_id,
+            event_type: delivery.event_type,
+            delivery_id: delivery.id,
+            number: delivery.attempt_count + 1,
+            body: &delivery.body,
+        };
         let headers =
-            headers(delivery, &secrets, now).map_err(|error| format!("a header cannot be sent: {error}"))?;
+            headers(&sent, &secrets, now).map_err(|error| format!("a header cannot be sent: {error}"))?;
         Ok(AttemptRequest { url, headers, body: delivery.body.clone() })
-    }
-
-    fn open(&self, id: &str, sealed: &crate::vault::Sealed) -> Result<SigningSecret, String> {
-        let unreadable =
-            |error: &dyn std::fmt::Display| format!("the signing secret {id} cannot be read: {error}");
-        let plaintext = self.vault.open(id, sealed).map_err(|error| unreadable(&error))?;
-        let text = std::str::from_utf8(&plaintext).map_err(|error| unreadable(&error))?;
-        SigningSecret::parse(text).map_err(|error| unreadable(&error))
     }
 
     fn conclude(&self, delivery: &LeasedDelivery, started_at: UnixMs, exchange: Exchange) -> AttemptResult {
@@ -131,6 +131,16 @@ impl Attempter {
     }
 }
 
+/// The secret in the clear, or why it cannot be read.
+pub(crate) fn open(vault: &Vault, secret: &SealedSecret) -> Result<SigningSecret, String> {
+    let id = secret.id.to_string();
+    let unreadable =
+        |error: &dyn std::fmt::Display| format!("the signing secret {id} cannot be read: {error}");
+    let plaintext = vault.open(&id, &secret.sealed).map_err(|error| unreadable(&error))?;
+    let text = std::str::from_utf8(&plaintext).map_err(|error| unreadable(&error))?;
+    SigningSecret::parse(text).map_err(|error| unreadable(&error))
+}
+
 /// The newest of the secrets, of those that have not ended. They stand newest first.
 fn living(secrets: &[SealedSecret], now: UnixMs) -> impl Iterator<Item = &SealedSecret> {
     let living = secrets.iter().filter(move |secret| secret.expires_at.is_none_or(|end| end > now));
@@ -165,8 +175,18 @@ fn asked_pause(response: &Response, now: UnixMs) -> Option<Duration> {
     response.retry_after.as_deref().filter(|_| overloaded).and_then(|value| parse_retry_after(value, now))
 }
 
-fn headers(
-    delivery: &LeasedDelivery,
+/// What the headers of an attempt tell.
+pub(crate) struct Sent<'a> {
+    pub(crate) event_id: EventId,
+    pub(crate) event_type: EventType,
+    pub(crate) delivery_id: DeliveryId,
+    pub(crate) number: u32,
+    pub(crate) body: &'a [u8],
+}
+
+/// The headers of an attempt that starts now. Without a secret they have no signatures.
+pub(crate) fn headers(
+    sent: &Sent<'_>,
     secrets: &[SigningSecret],
     now: UnixMs,
 ) -> Result<HeaderMap, header::InvalidHeaderValue> {
@@ -179,22 +199,24 @@ fn headers(
     const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
     const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
-    let (seconds, body) = (now.seconds(), delivery.body.as_ref());
-    let event_id = delivery.event_id.to_string();
+    let (seconds, body) = (now.seconds(), sent.body);
+    let event_id = sent.event_id.to_string();
     let secrets: Vec<&SigningSecret> = secrets.iter().collect();
-    let standard = standard_webhooks_signature(&secrets, &event_id, seconds, body);
 
     let mut headers = HeaderMap::with_capacity(11);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-    headers.insert(SIGNATURE, HeaderValue::try_from(k_payments_signature(&secrets, seconds, body))?);
+    if !secrets.is_empty() {
+        let standard = standard_webhooks_signature(&secrets, &event_id, seconds, body);
+        headers.insert(SIGNATURE, HeaderValue::try_from(k_payments_signature(&secrets, seconds, body))?);
+        headers.insert(WEBHOOK_SIGNATURE, HeaderValue::try_from(standard)?);
+    }
     headers.insert(EVENT_ID, HeaderValue::try_from(&event_id)?);
-    headers.insert(EVENT_TYPE, HeaderValue::from_static(delivery.event_type.as_str()));
-    headers.insert(DELIVERY_ID, HeaderValue::try_from(delivery.id.to_string())?);
-    headers.insert(ATTEMPT, HeaderValue::from(delivery.attempt_count + 1));
+    headers.insert(EVENT_TYPE, HeaderValue::from_static(sent.event_type.as_str()));
+    headers.insert(DELIVERY_ID, HeaderValue::try_from(sent.delivery_id.to_string())?);
+    headers.insert(ATTEMPT, HeaderValue::from(sent.number));
     headers.insert(WEBHOOK_ID, HeaderValue::try_from(event_id)?);
     headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
-    headers.insert(WEBHOOK_SIGNATURE, HeaderValue::try_from(standard)?);
     Ok(headers)
 }
 

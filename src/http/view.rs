@@ -7,7 +7,6 @@ use crate::{
     clock::UnixMs,
     delivery::{AbandonedReason, Attempt, Delivery},
     endpoint::{DisabledReason, Endpoint},
-    event::Event,
     merchant::MerchantId,
     portal::PortalSession,
     store::{ApiKey, KeyOwner, Paged},
@@ -129,7 +128,7 @@ pub(super) struct EventList {
 }
 
 impl EventList {
-    pub(super) fn new<'a>(events: impl Iterator<Item = &'a Event>, has_more: bool) -> Self {
-        Self { object: "list", url: "/v1/events", data: events.map(Event::to_json).collect(), has_more }
+    pub(super) fn new(events: impl Iterator<Item = Box<RawValue>>, has_more: bool) -> Self {
+        Self { object: "list", url: "/v1/events", data: events.collect(), has_more }
     }
 }

@@ -1,4 +1,6 @@
-//! What is kept of portal sessions: one method is one transaction here too.
+//! What is kept of portal sessions, and what their pages show beside the lists: one method is one transaction here too.
+
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 
@@ -6,7 +8,9 @@ use super::{Page, Paged, Result};
 use crate::{
     audit::Author,
     clock::UnixMs,
-    id::{PortalSessionId, RequestId},
+    delivery::DeliveryCounts,
+    endpoint::SealedSecret,
+    id::{EndpointId, EventId, PortalSessionId, RequestId},
     merchant::Tenant,
     portal::{PortalAccess, PortalSession, Theme},
 };
@@ -28,7 +32,7 @@ pub struct NewPortalSession {
     pub expires_at: UnixMs,
 }
 
-/// The service's memory of portal sessions.
+/// The service's memory of portal sessions, and of what their pages show.
 #[async_trait]
 pub trait PortalStore: Send + Sync {
     /// Keeps a new session, which its link can open.
@@ -64,6 +68,15 @@ pub trait PortalStore: Send + Sync {
 
     /// Ends a session at once; answers whether there was one.
     async fn revoke_portal_session(&self, id: PortalSessionId, by: &Author, now: UnixMs) -> Result<bool>;
+
+    /// Whether the session has not ended.
+    async fn portal_session_lives(&self, id: PortalSessionId, now: UnixMs) -> Result<bool>;
+
+    /// How the deliveries of these events stand. Events without any are left out.
+    async fn delivery_counts(&self, events: &[EventId]) -> Result<HashMap<EventId, DeliveryCounts>>;
+
+    /// The endpoint's signing secrets that lived at this instant, newest first, as far as they are still kept.
+    async fn signing_secrets_at(&self, endpoint: EndpointId, at: UnixMs) -> Result<Vec<SealedSecret>>;
 
     /// Removes at most `limit` sessions that have ended; answers how many.
     async fn expire_portal_sessions(&self, limit: u32, now: UnixMs) -> Result<u32>;

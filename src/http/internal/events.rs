@@ -101,7 +101,10 @@ async fn publish_batch(
         error => error.into(),
     })?;
     let replayed = accepted.iter().all(|accepted| accepted.replayed);
-    Ok(created(Json(EventList::new(accepted.iter().map(|accepted| &accepted.event), false)), replayed))
+    Ok(created(
+        Json(EventList::new(accepted.iter().map(|accepted| accepted.event.to_json()), false)),
+        replayed,
+    ))
 }
 
 fn list_of(raw: &RawValue, max: usize) -> Result<Vec<&RawValue>, String> {

@@ -1,5 +1,6 @@
 //! The public API: what merchants call, with their secret keys.
 
+mod attempts;
 mod backfills;
 mod deliveries;
 mod endpoints;
@@ -14,7 +15,7 @@ use axum::Router;
 
 use super::{Api, Route, health, routes::Routes};
 use crate::metrics::Listener;
-pub use events::parse_event_list;
+pub use events::{EventListing, parse_event_list};
 
 /// The public listener.
 pub fn router(api: Arc<Api>) -> Router {
@@ -38,6 +39,7 @@ fn all() -> Routes {
         .merge(events::router())
         .merge(stream::router())
         .merge(deliveries::router())
+        .merge(attempts::router())
         .merge(backfills::router())
         .merge(timeline::router())
         .merge(portal::router())

@@ -1,15 +1,23 @@
-//! Portal sessions: keeping, opening, finding and ending them.
+//! Portal sessions: keeping, opening, finding and ending them; and what their pages show beside the lists.
+
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 
-use super::{Database, Engine, Reach, audit::Note, query, query_as};
+use super::{Database, Engine, Reach, audit::Note, batches, query, query_as};
 use crate::{
     audit::{Action, Author, Changes},
     clock::UnixMs,
-    id::{PortalSessionId, RequestId},
+    delivery::DeliveryCounts,
+    endpoint::{LIVING_SECRETS_MAX, SealedSecret},
+    id::{EndpointId, EventId, PortalSessionId, RequestId},
     portal::PortalSession,
     store::{
-        NewPortalSession, Page, Paged, PortalStore, Result, rows::portal::PortalSessionRow,
+        NewPortalSession, Page, Paged, PortalStore, Result,
+        rows::{
+            SealedSecretRow,
+            portal::{PortalSessionRow, read_counts},
+        },
         sql::portal as sql,
     },
 };
@@ -133,6 +141,33 @@ impl PortalStore for Engine {
 
     async fn revoke_portal_session(&self, id: PortalSessionId, by: &Author, now: UnixMs) -> Result<bool> {
         self.run(|| self.end_session(id, by, now)).await
+    }
+
+    async fn portal_session_lives(&self, id: PortalSessionId, now: UnixMs) -> Result<bool> {
+        let lives = || async {
+            let id = query!(sql::LIVES, id.to_string(), now.0);
+            Ok(id.fetch_optional(&mut *self.read().await?).await?.is_some())
+        };
+        self.run(lives).await
+    }
+
+    async fn delivery_counts(&self, events: &[EventId]) -> Result<HashMap<EventId, DeliveryCounts>> {
+        let events: Vec<String> = events.iter().map(ToString::to_string).collect();
+        let counts = || async {
+            let rows = batches::counts_of_events(&mut *self.read().await?, &events).await?;
+            read_counts(&rows)
+        };
+        self.run(counts).await
+    }
+
+    async fn signing_secrets_at(&self, endpoint: EndpointId, at: UnixMs) -> Result<Vec<SealedSecret>> {
+        let limit = i64::try_from(LIVING_SECRETS_MAX).unwrap_or(i64::MAX);
+        let secrets = || async {
+            let rows = query_as!(SealedSecretRow, sql::SECRETS_AT, endpoint.to_string(), at.0, limit);
+            let rows = rows.fetch_all(&mut *self.read().await?).await?;
+            rows.into_iter().map(TryInto::try_into).collect()
+        };
+        self.run(secrets).await
     }
 
     async fn expire_portal_sessions(&self, limit: u32, now: UnixMs) -> Result<u32> {

@@ -1,10 +1,14 @@
-//! Portal sessions as both engines return them.
+//! Portal sessions, and what their pages show, as both engines return them.
+
+use std::collections::HashMap;
 
 use sqlx::FromRow;
 
 use super::{read, read_optional};
 use crate::{
     clock::UnixMs,
+    delivery::{DeliveryCounts, DeliveryStatus},
+    id::EventId,
     merchant::Tenant,
     portal::{PortalSession, Theme},
     store::{Result, StoreError},
@@ -45,4 +49,33 @@ impl TryFrom<PortalSessionRow> for PortalSession {
             expires_at: UnixMs(row.expires_at),
         })
     }
+}
+
+/// How many deliveries of an event are in one state.
+#[derive(FromRow)]
+pub(in crate::store) struct CountRow {
+    event_id: String,
+    status: String,
+    attempted: i32,
+    number: i64,
+}
+
+/// The rows by event.
+pub(in crate::store) fn read_counts(rows: &[CountRow]) -> Result<HashMap<EventId, DeliveryCounts>> {
+    const TABLE: &str = "deliveries";
+    let mut counts: HashMap<EventId, DeliveryCounts> = HashMap::new();
+    for row in rows {
+        let id = row.event_id.as_str();
+        let of_event = counts.entry(read(id, TABLE, "event_id", id)?).or_default();
+        match read(&row.status, TABLE, "status", id)? {
+            DeliveryStatus::Pending => {
+                of_event.pending += row.number;
+                of_event.retrying += i64::from(row.attempted) * row.number;
+            }
+            DeliveryStatus::Held => of_event.held += row.number,
+            DeliveryStatus::Succeeded => of_event.succeeded += row.number,
+            DeliveryStatus::Abandoned => of_event.abandoned += row.number,
+        }
+    }
+    Ok(counts)
 }

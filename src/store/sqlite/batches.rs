@@ -3,7 +3,8 @@
 
 use std::collections::HashSet;
 
-use sqlx::{QueryBuilder, Sqlite, sqlite::SqliteQueryResult};
+use serde_json::json;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection, sqlite::SqliteQueryResult};
 
 use super::Write;
 use crate::{
@@ -15,9 +16,9 @@ use crate::{
         LeaseOffer, Result,
         rows::{
             Change, DeliveryValues, DestinationRow, EventValues, KeyValues, LeasedRow, RememberedRow,
-            StandingRow, expect_affected,
+            StandingRow, expect_affected, portal::CountRow,
         },
-        sql::destination_columns,
+        sql::{destination_columns, portal::count_columns},
     },
 };
 
@@ -307,4 +308,17 @@ pub(super) async fn prune(write: &mut Write, cut: &str, limit: i64) -> Result<us
         delete.build().execute(&mut **write).await?;
     }
     Ok(ids.len())
+}
+
+/// How the deliveries of these events stand.
+pub(super) async fn counts_of_events(
+    connection: &mut SqliteConnection,
+    events: &[String],
+) -> Result<Vec<CountRow>> {
+    let counts = concat!(
+        "SELECT ",
+        count_columns!(),
+        " FROM json_each($1) AS wanted CROSS JOIN deliveries d ON d.event_id = wanted.value GROUP BY d.event_id, d.status, attempted"
+    );
+    Ok(sqlx::query_as(counts).bind(json!(events).to_string()).fetch_all(connection).await?)
 }

@@ -4,7 +4,12 @@
 use serde_json::{Value, json};
 
 use super::{TestApp, database};
-use crate::support::{Caller, cookie_of, id, process::Process, token_of};
+use crate::support::{
+    Caller, charge, cookie_of, id,
+    process::Process,
+    receiver::{Act, Receiver},
+    token_of,
+};
 
 const SESSIONS: &str = "/v1/portal_sessions";
 const ENDPOINTS: &str = "/v1/webhook_endpoints";
@@ -295,4 +300,66 @@ async fn in_production_there_is_a_portal_where_the_service_is_told_its_address()
     assert_eq!(refused.stderr, b"k-webhooks: portal.url: production needs one\n");
     let link = database.run(&portal, &[&settings[..], &[url]].concat()).await;
     assert!(link.stdout.starts_with(b"https://webhooks.example.com/portal#plink_"), "{link:?}");
+}
+
+#[tokio::test]
+async fn an_attempt_shows_its_request_as_the_receiver_got_it_whatever_secrets_came_later() {
+    let app = TestApp::start().await;
+    let receiver = Receiver::start(Act::status(503)).await;
+    let endpoint = app.endpoint(&receiver.url()).await;
+    let rotate = format!("{ENDPOINTS}/{}/rotate_secret", id(&endpoint));
+    app.public.post(&rotate, json!({ "expire_previous_in": "1h" })).await.expect(200);
+    let event = app.publish(charge()).await;
+    app.advance("0s").await;
+    app.public.post(&rotate, json!({ "expire_previous_in": "30s" })).await.expect(200);
+    app.advance("1m").await;
+    let delivery = app.delivery_of(&event).await;
+    let path = format!("/v1/deliveries/{}/attempts", id(&delivery));
+    let received = receiver.until(2).await;
+    for (number, got) in [(1, &received[0]), (2, &received[1])] {
+        let attempt = app.public.get(&format!("{path}/{number}")).await.expect(200);
+        let request = &attempt["request"];
+        assert_eq!((&attempt["number"], &attempt["response_status"]), (&json!(number), &json!(503)));
+        assert_eq!((&request["method"], &request["url"]), (&json!("POST"), &json!(receiver.url())));
+        assert_eq!(request["body"].as_str().unwrap().as_bytes(), got.body);
+        for (name, value) in request["headers"].as_object().unwrap() {
+            assert_eq!(value, got.header(name), "{name} of attempt {number}");
+        }
+    }
+    let signatures = |index: usize| received[index].header("k-payments-signature").matches("v1=").count();
+    assert_eq!((signatures(0), signatures(1)), (2, 1), "as many as lived then");
+    for nowhere in ["0", "3", "x", "01", "-1"] {
+        app.public.get(&format!("{path}/{nowhere}")).await.expect(404);
+    }
+    app.public.delete(&format!("{ENDPOINTS}/{}", id(&endpoint))).await.expect(200);
+    let attempt = app.public.get(&format!("{path}/1")).await.expect(200);
+    assert!(
+        attempt["request"]["url"].is_null()
+            && attempt["request"]["headers"]["k-payments-signature"].is_null()
+    );
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_of_events_can_tell_how_their_deliveries_stand() {
+    let app = TestApp::start().await;
+    let (good, bad) = (Receiver::start(Act::status(200)).await, Receiver::start(Act::status(500)).await);
+    let nobody = app.publish(charge()).await;
+    app.endpoint(&good.url()).await;
+    let failing = app.endpoint(&bad.url()).await;
+    let first = app.publish(charge()).await;
+    app.advance("0s").await;
+    let list = async || app.public.get("/v1/events?expand=delivery_counts").await.expect(200)["data"].clone();
+    let counts = |pending: u32, retrying: u32, held: u32, succeeded: u32, abandoned: u32| json!({ "pending": pending, "retrying": retrying, "held": held, "succeeded": succeeded, "abandoned": abandoned });
+    let told = list().await;
+    assert_eq!((id(&told[0]), &told[0]["delivery_counts"]), (id(&first), &counts(1, 1, 0, 1, 0)));
+    assert_eq!((id(&told[1]), &told[1]["delivery_counts"]), (id(&nobody), &counts(0, 0, 0, 0, 0)));
+    let path = format!("{ENDPOINTS}/{}", id(&failing));
+    app.public.patch(&path, json!({ "status": "disabled" })).await.expect(200);
+    assert_eq!(list().await[0]["delivery_counts"], counts(0, 0, 1, 1, 0));
+    app.public.delete(&path).await.expect(200);
+    assert_eq!(list().await[0]["delivery_counts"], counts(0, 0, 0, 1, 1));
+    assert!(app.public.get("/v1/events").await.expect(200)["data"][0]["delivery_counts"].is_null());
+    app.public.get("/v1/events?expand=data").await.refuses("expand");
+    app.stop().await;
 }

@@ -157,7 +157,10 @@ fn entry_of(route: &Route) -> Entry {
             let body: fn(&Ids) -> Value = |ids| json!({ "webhook_endpoint": ids.endpoint });
             entry(Merchants, &[(Event, Path), (Endpoint, Body)], body)
         }
-        ("GET", "/v1/deliveries/{id}" | "/v1/deliveries/{id}/timeline")
+        (
+            "GET",
+            "/v1/deliveries/{id}" | "/v1/deliveries/{id}/timeline" | "/v1/deliveries/{id}/attempts/{number}",
+        )
         | ("POST", "/v1/deliveries/{id}/retry") => entry(Merchants, &[(Delivery, Path)], nothing),
         ("GET", "/v1/webhook_endpoints/{id}/backfills") => list(Merchants, Backfill, &[(Endpoint, Path)]),
         ("POST", "/v1/webhook_endpoints/{id}/backfills") => entry(
@@ -216,7 +219,7 @@ async fn call_with(
 ) -> Answer {
     let mut ids = ids.clone();
     let mut path = route.path.replace("{merchant}", ids.merchant).replace("{*page}", "events");
-    path = path.replace("{file}", &built_file());
+    path = path.replace("{file}", &built_file()).replace("{number}", "1");
     for (thing, named) in &entry.names {
         let id = ids.of(*thing);
         match named {
