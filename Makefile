@@ -4,6 +4,7 @@
 # each crate is built once.
 test:
 	tests/install-engines
+	tests/install-browser
 	cargo fmt --all --check
 	cargo clippy --all-targets --locked -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --locked

@@ -6,6 +6,7 @@ mod docs;
 mod fuzz;
 mod monitoring;
 mod packaging;
+mod portal;
 mod postgres;
 mod sqlite;
 mod support;

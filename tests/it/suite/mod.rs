@@ -3,6 +3,7 @@
 mod api;
 mod audit;
 mod backfills;
+mod browser;
 mod chaos;
 mod crash;
 mod delivery;

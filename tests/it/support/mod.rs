@@ -2,6 +2,7 @@
 
 pub(crate) mod engine;
 pub(crate) mod metrics;
+pub(crate) mod node;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod printed;
