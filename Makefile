@@ -7,6 +7,7 @@ test:
 	tests/install-languages
 	tests/install-browser
 	tests/install-schemathesis
+	tests/install-browser
 	cargo fmt --all --check
 	cargo clippy --all-targets --locked -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --locked

@@ -1,4 +1,4 @@
-//! API keys: their formats, and the keyed hash under which they are stored.
+//! API keys, and what opens a portal session: their formats, and the keyed hash under which they are stored.
 //!
 //! A key ends in a checksum of what stands before it, so that a secret scanner can tell a real key from a random text
 //! without asking anyone.
@@ -34,15 +34,21 @@ pub enum KeyKind {
     },
     /// An internal service.
     Service,
+    /// The link of a portal session, which opens it once.
+    PortalLink,
+    /// The cookie of a portal session that was opened.
+    PortalCookie,
 }
 
 impl KeyKind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Secret { livemode: false },
         Self::Secret { livemode: true },
         Self::Publishable { livemode: false },
         Self::Publishable { livemode: true },
         Self::Service,
+        Self::PortalLink,
+        Self::PortalCookie,
     ];
 
     fn prefix(self) -> &'static str {
@@ -52,6 +58,8 @@ impl KeyKind {
             Self::Publishable { livemode: false } => "pk_test_",
             Self::Publishable { livemode: true } => "pk_live_",
             Self::Service => "svc_",
+            Self::PortalLink => "plink_",
+            Self::PortalCookie => "pcookie_",
         }
     }
 

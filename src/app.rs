@@ -223,6 +223,7 @@ impl App {
             metrics,
             tracer: Arc::clone(&tracer),
             draining: draining.clone(),
+            portal_url: config.portal_url(public.local_addr()?),
         }));
         Ok(Self {
             config,
@@ -256,6 +257,11 @@ impl App {
     /// Where merchants call, as the beginning of a URL.
     pub fn public_url(&self) -> Result<String> {
         Ok(url(&self.servings.0, self.public_addr()?))
+    }
+
+    /// Where browsers reach the portal, as the beginning of a URL, if there is one.
+    pub fn portal_url(&self) -> Result<Option<String>> {
+        Ok(self.config.portal_url(self.public_addr()?))
     }
 
     /// Where internal services and operators call, as the beginning of a URL.

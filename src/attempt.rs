@@ -7,9 +7,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::{
     clock::{Clock, UnixMs},
     delivery::{AbandonedReason, Attempt, AttemptResult, LeasedDelivery, Verdict},
-    endpoint::{Destination, LIVING_SECRETS_MAX, Opened},
+    endpoint::{Destination, LIVING_SECRETS_MAX, Opened, SealedSecret},
     endpoint_url::EndpointUrl,
-    id::IdSource,
+    event::EventType,
+    id::{DeliveryId, EventId, IdSource},
     schedule::{Next, Schedule, parse_retry_after},
     signature::{SigningSecret, k_payments_signature, standard_webhooks_signature},
     trace::{TRACEPARENT, TraceContext, Tracer},
@@ -77,7 +78,14 @@ impl Attempter {
         let opened = delivery.destination.opened(|destination| self.opened(destination, now))?;
         let secrets: Vec<_> = living(&opened.secrets, now).collect();
         let unsendable = |error| format!("a header cannot be sent: {error}");
-        let mut headers = headers(delivery, &secrets, now).map_err(unsendable)?;
+        let sent = Sent {
+            event_id: delivery.event_id,
+            event_type: delivery.event_type,
+            delivery_id: delivery.id,
+            number: delivery.attempt_count + 1,
+            body: &delivery.body,
+        };
+        let mut headers = headers(&sent, &secrets, now).map_err(unsendable)?;
         if let Some(told) = told {
             headers.insert(TRACEPARENT, HeaderValue::try_from(told.to_string()).map_err(unsendable)?);
         }
@@ -90,17 +98,9 @@ impl Attempter {
             .map_err(|error| format!("the endpoint's address cannot be called: {error}"))?;
         let mut secrets = Vec::with_capacity(destination.secrets.len());
         for secret in destination.secrets.iter().filter(|secret| lives(secret.expires_at, now)) {
-            secrets.push((self.open(&secret.id.to_string(), &secret.sealed)?, secret.expires_at));
+            secrets.push((open(&self.vault, secret)?, secret.expires_at));
         }
         Ok(Opened { url, secrets })
-    }
-
-    fn open(&self, id: &str, sealed: &crate::vault::Sealed) -> Result<SigningSecret, String> {
-        let unreadable =
-            |error: &dyn std::fmt::Display| format!("the signing secret {id} cannot be read: {error}");
-        let plaintext = self.vault.open(id, sealed).map_err(|error| unreadable(&error))?;
-        let text = std::str::from_utf8(&plaintext).map_err(|error| unreadable(&error))?;
-        SigningSecret::parse(text).map_err(|error| unreadable(&error))
     }
 
     fn conclude(&self, delivery: &LeasedDelivery, started_at: UnixMs, exchange: Exchange) -> AttemptResult {
@@ -155,6 +155,16 @@ fn lives(expires_at: Option<UnixMs>, now: UnixMs) -> bool {
     expires_at.is_none_or(|end| end > now)
 }
 
+/// The secret in the clear, or why it cannot be read.
+pub(crate) fn open(vault: &Vault, secret: &SealedSecret) -> Result<SigningSecret, String> {
+    let id = secret.id.to_string();
+    let unreadable =
+        |error: &dyn std::fmt::Display| format!("the signing secret {id} cannot be read: {error}");
+    let plaintext = vault.open(&id, &secret.sealed).map_err(|error| unreadable(&error))?;
+    let text = std::str::from_utf8(&plaintext).map_err(|error| unreadable(&error))?;
+    SigningSecret::parse(text).map_err(|error| unreadable(&error))
+}
+
 /// The newest of the secrets, of those that have not ended. They stand newest first.
 fn living<S>(secrets: &[(S, Option<UnixMs>)], now: UnixMs) -> impl Iterator<Item = &S> {
     let living = secrets.iter().filter(move |(_, expires_at)| lives(*expires_at, now));
@@ -189,8 +199,18 @@ fn asked_pause(response: &Response, now: UnixMs) -> Option<Duration> {
     response.retry_after.as_deref().filter(|_| overloaded).and_then(|value| parse_retry_after(value, now))
 }
 
-fn headers(
-    delivery: &LeasedDelivery,
+/// What the headers of an attempt tell.
+pub(crate) struct Sent<'a> {
+    pub(crate) event_id: EventId,
+    pub(crate) event_type: EventType,
+    pub(crate) delivery_id: DeliveryId,
+    pub(crate) number: u32,
+    pub(crate) body: &'a [u8],
+}
+
+/// The headers of an attempt that starts now. Without a secret they have no signatures.
+pub(crate) fn headers(
+    sent: &Sent<'_>,
     secrets: &[&SigningSecret],
     now: UnixMs,
 ) -> Result<HeaderMap, header::InvalidHeaderValue> {
@@ -203,21 +223,23 @@ fn headers(
     const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
     const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
-    let (seconds, body) = (now.seconds(), delivery.body.as_ref());
-    let event_id = delivery.event_id.to_string();
-    let standard = standard_webhooks_signature(secrets, &event_id, seconds, body);
+    let (seconds, body) = (now.seconds(), sent.body);
+    let event_id = sent.event_id.to_string();
 
     let mut headers = HeaderMap::with_capacity(11);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-    headers.insert(SIGNATURE, HeaderValue::try_from(k_payments_signature(secrets, seconds, body))?);
+    if !secrets.is_empty() {
+        let standard = standard_webhooks_signature(secrets, &event_id, seconds, body);
+        headers.insert(SIGNATURE, HeaderValue::try_from(k_payments_signature(secrets, seconds, body))?);
+        headers.insert(WEBHOOK_SIGNATURE, HeaderValue::try_from(standard)?);
+    }
     headers.insert(EVENT_ID, HeaderValue::try_from(&event_id)?);
-    headers.insert(EVENT_TYPE, HeaderValue::from_static(delivery.event_type.as_str()));
-    headers.insert(DELIVERY_ID, HeaderValue::try_from(delivery.id.to_string())?);
-    headers.insert(ATTEMPT, HeaderValue::from(delivery.attempt_count + 1));
+    headers.insert(EVENT_TYPE, HeaderValue::from_static(sent.event_type.as_str()));
+    headers.insert(DELIVERY_ID, HeaderValue::try_from(sent.delivery_id.to_string())?);
+    headers.insert(ATTEMPT, HeaderValue::from(sent.number));
     headers.insert(WEBHOOK_ID, HeaderValue::try_from(event_id)?);
     headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
-    headers.insert(WEBHOOK_SIGNATURE, HeaderValue::try_from(standard)?);
     Ok(headers)
 }
 

@@ -1,11 +1,13 @@
 //! The audit log: who did what to endpoints, backfills and keys. An entry is written in the transaction of its change, so that there
 //! is no change without an entry and no entry without a change.
 
+use std::{fmt, str::FromStr};
+
 use serde_json::{Map, Value, json};
 
 use crate::{
     clock::UnixMs,
-    id::{AuditEntryId, KeyId, RequestId},
+    id::{AuditEntryId, KeyId, NotAnId, PortalSessionId, RequestId},
     merchant::MerchantId,
     words::words,
 };
@@ -15,6 +17,8 @@ words! {
     ActorKind {
         /// A merchant's server, by its secret key.
         MerchantKey "merchant_key",
+        /// A merchant's browser in the portal, by its session.
+        PortalSession "portal_session",
         /// An internal service, by its key.
         ServiceKey "service_key",
         /// Whoever has the configured bootstrap key.
@@ -35,6 +39,12 @@ words! {
         ApiKeyRotated "api_key.rotated",
         /// A key was ended.
         ApiKeyRevoked "api_key.revoked",
+        /// A portal session was made.
+        PortalSessionCreated "portal_session.created",
+        /// The link of a portal session was opened.
+        PortalSessionOpened "portal_session.opened",
+        /// A portal session was ended.
+        PortalSessionRevoked "portal_session.revoked",
         /// An endpoint was registered.
         EndpointCreated "webhook_endpoint.created",
         /// An endpoint was changed.
@@ -54,13 +64,39 @@ words! {
     }
 }
 
+/// By what somebody acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActorId {
+    /// An API key.
+    Key(KeyId),
+    /// A portal session.
+    PortalSession(PortalSessionId),
+}
+
+impl fmt::Display for ActorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(id) => id.fmt(f),
+            Self::PortalSession(id) => id.fmt(f),
+        }
+    }
+}
+
+impl FromStr for ActorId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self::PortalSession).or_else(|_| text.parse().map(Self::Key))
+    }
+}
+
 /// Who acts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     /// What kind of someone.
     pub kind: ActorKind,
-    /// The API key that was used.
-    pub id: Option<KeyId>,
+    /// The API key or the portal session that was used.
+    pub id: Option<ActorId>,
     /// What the internal service, or at the command line the user, is called.
     pub name: Option<String>,
 }
@@ -79,6 +115,13 @@ impl Author {
     #[must_use]
     pub fn service() -> Self {
         Self { actor: Actor { kind: ActorKind::Service, id: None, name: None }, request_id: None }
+    }
+
+    /// A merchant's browser, by its portal session.
+    #[must_use]
+    pub fn portal_session(id: PortalSessionId, request_id: Option<RequestId>) -> Self {
+        let id = Some(ActorId::PortalSession(id));
+        Self { actor: Actor { kind: ActorKind::PortalSession, id, name: None }, request_id }
     }
 
     /// The user at the command line, if it is known who that is.

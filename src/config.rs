@@ -29,6 +29,7 @@ pub struct Config {
     pub mode: Mode,
     pub database: Database,
     pub server: Server,
+    pub portal: Portal,
     pub internal: Internal,
     pub retry: Retry,
     pub delivery: Delivery,
@@ -70,6 +71,14 @@ pub struct Server {
     #[serde(deserialize_with = "duration")]
     pub hsts_max_age: Duration,
     pub trusted_proxies: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Portal {
+    /// An origin, or empty.
+    pub url: String,
+    /// Each an origin.
+    pub origins: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -269,6 +278,21 @@ impl Config {
             );
         }
         networks
+    }
+
+    /// The origin at which browsers reach the portal, while the public listener listens there; none where there is no portal.
+    #[must_use]
+    pub fn portal_url(&self, listening_at: SocketAddr) -> Option<String> {
+        if !self.portal.url.is_empty() {
+            return Some(self.portal.url.clone());
+        }
+        let scheme = if self.server.tls_certificate.is_some() { "https" } else { "http" };
+        let port = listening_at.port();
+        // No browser can be told to go to all addresses.
+        let host = Some(listening_at.ip()).filter(|ip| !ip.is_unspecified());
+        let host =
+            host.map_or_else(|| format!("localhost:{port}"), |ip| SocketAddr::new(ip, port).to_string());
+        (self.mode == Mode::Development).then(|| format!("{scheme}://{host}"))
     }
 
     /// The proxy through which endpoints are called, if any.

@@ -78,6 +78,21 @@ pub struct Delivery {
     pub backfill_id: Option<BackfillId>,
 }
 
+/// How the deliveries of an event stand: how many in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryCounts {
+    /// Waiting for an attempt, the first or another.
+    pub pending: i64,
+    /// Those of the pending that were attempted before.
+    pub retrying: i64,
+    /// Held, because their endpoint is disabled.
+    pub held: i64,
+    /// Succeeded.
+    pub succeeded: i64,
+    /// Given up.
+    pub abandoned: i64,
+}
+
 /// One HTTP request, as recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {

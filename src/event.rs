@@ -13,6 +13,7 @@ use utoipa::{
 
 use crate::{
     clock::UnixMs,
+    delivery::DeliveryCounts,
     id::{EndpointId, EventId},
     merchant::Tenant,
     nearest::nearest,
@@ -203,9 +204,22 @@ impl Event {
     /// The event as the API shows it: the delivered bytes with `pending_webhooks` added, nothing re-serialised.
     #[must_use]
     pub fn to_json(&self) -> Box<RawValue> {
-        let open = self.body.strip_suffix(b"}").unwrap_or(&self.body);
-        let text =
-            format!("{},\"pending_webhooks\":{}}}", String::from_utf8_lossy(open), self.pending_webhooks);
+        self.to_json_with("")
+    }
+
+    /// The same with how its deliveries stand.
+    #[must_use]
+    pub fn to_json_with_counts(&self, counts: &DeliveryCounts) -> Box<RawValue> {
+        let DeliveryCounts { pending, retrying, held, succeeded, abandoned } = counts;
+        self.to_json_with(&format!(
+            ",\"delivery_counts\":{{\"pending\":{pending},\"retrying\":{retrying},\"held\":{held},\
+             \"succeeded\":{succeeded},\"abandoned\":{abandoned}}}"
+        ))
+    }
+
+    fn to_json_with(&self, more: &str) -> Box<RawValue> {
+        let (open, pending) = (self.body.strip_suffix(b"}").unwrap_or(&self.body), self.pending_webhooks);
+        let text = format!("{},\"pending_webhooks\":{pending}{more}}}", String::from_utf8_lossy(open));
         // The body was rendered around a `data` that had parsed as JSON.
         RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
     }

@@ -54,6 +54,7 @@ kinds! {
     SecretId SecretKind "sec" "a signing secret",
     LeaseToken LeaseKind "lease" "a lease",
     AuditEntryId AuditEntryKind "aud" "an audit entry",
+    PortalSessionId PortalSessionKind "ps" "a portal session",
     ProcessId ProcessKind "proc" "a process",
 }
 

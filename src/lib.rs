@@ -53,3 +53,4 @@ pub mod cli;
 pub mod config;
 pub mod http;
 pub mod keys;
+pub mod portal;

@@ -53,7 +53,7 @@ const TURN: Duration = Duration::from_secs(120);
 pub enum Upkeep {
     /// Removes events, backfills and entries of the audit log past their retention, and endpoints deleted before.
     Prune,
-    /// Removes idempotency records, signing secrets and API keys that have ended.
+    /// Removes idempotency records, signing secrets, API keys and portal sessions that have ended.
     Expire,
     /// Brings deliveries in line with their endpoints, and abandons held ones whose window has closed.
     Sweep,
@@ -198,8 +198,10 @@ impl Maintenance {
             Upkeep::Expire => {
                 let keys = |limit| store.expire_idempotency_keys(limit, now);
                 let secrets = |limit| store.expire_secrets(limit, now);
-                let rows = in_batches(Pace::Hurried, until, keys).await?;
-                Ok(rows + in_batches(Pace::Hurried, until, secrets).await?)
+                let sessions = |limit| store.expire_portal_sessions(limit, now);
+                let mut rows = in_batches(Pace::Hurried, until, keys).await?;
+                rows += in_batches(Pace::Hurried, until, secrets).await?;
+                Ok(rows + in_batches(Pace::Hurried, until, sessions).await?)
             }
             Upkeep::Sweep => {
                 let window_cut = now.minus(self.window);

@@ -6,6 +6,7 @@ mod doctor;
 mod export;
 mod healthcheck;
 mod keys;
+mod portal;
 mod serve;
 mod sign;
 
@@ -51,6 +52,8 @@ enum Command {
     /// API keys without the HTTP API.
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Makes a link that opens a merchant's portal, and prints it.
+    Portal(portal::PortalArgs),
     /// Makes a K-Payments-Signature for the body on standard input.
     Sign(sign::SignArgs),
     /// Checks a K-Payments-Signature against the body on standard input, and says why it fails.
@@ -172,6 +175,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Export(args) => args.run().await?,
         Command::Doctor(args) => return args.run().await,
         Command::Keys(command) => command.run().await?,
+        Command::Portal(args) => args.run().await?,
         Command::Sign(args) => args.run().await?,
         Command::Verify(args) => return args.run().await,
     }

@@ -4,13 +4,14 @@ use anyhow::Result;
 use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::say;
+use super::{portal, say};
 use crate::{
     app::{App, Role},
     audit::Author,
     config::{Config, Mode},
     id::KeyId,
     merchant::Tenant,
+    portal::{self as portal_session, PortalAccess},
     store::{Page, Position},
 };
 
@@ -42,7 +43,10 @@ async fn introduce(app: &App) -> Result<()> {
     let issuer = foundation.key_issuer(Author::service());
     let service = issuer.issue_service_key("development").await?;
     let tenant = Tenant { merchant_id: "m_demo".parse().map_err(anyhow::Error::msg)?, livemode: false };
-    let merchant = issuer.issue_merchant_key(tenant).await?;
+    let merchant = issuer.issue_merchant_key(tenant.clone()).await?;
+    let session = portal::wanted(tenant, PortalAccess::Full, portal_session::LIFE_MAX);
+    let session = portal_session::issue(foundation, session, &Author::service()).await?;
+    let portal = app.portal_url()?.map_or_else(String::new, |url| session.link(&url));
     let (public, internal) = (app.public_url()?, app.internal_url()?);
     let (service, merchant) = (service.secret.expose_secret(), merchant.secret.expose_secret());
     say(&format!(
@@ -66,6 +70,11 @@ Publish an event:
 See it:
 
   curl {public}/v1/events -H "Authorization: Bearer {merchant}"
+
+Or see and do all of it in the portal (this link opens once, within 10 minutes; `k-webhooks portal --merchant m_demo`
+makes others):
+
+  {portal}
 "#
     ));
     Ok(())

@@ -21,7 +21,14 @@ type Rule = (bool, &'static str);
 
 /// The first rule that is broken.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
-    let rules = [database(config), delivery(config), limits(config), listeners(config), security(config)];
+    let rules = [
+        database(config),
+        delivery(config),
+        limits(config),
+        listeners(config),
+        security(config),
+        portal(config),
+    ];
     match rules.into_iter().flatten().find(|(broken, _)| *broken) {
         Some((_, message)) => Err(ConfigError(message.to_owned())),
         None => Ok(()),
@@ -137,6 +144,33 @@ fn listeners(config: &Config) -> Vec<Rule> {
             "internal.bootstrap_key: production needs at least 32 characters",
         ),
     ]
+}
+
+/// Where browsers go.
+fn portal(config: &Config) -> Vec<Rule> {
+    let production = config.mode == Mode::Production;
+    let (url, origins) = (&config.portal.url, &config.portal.origins);
+    vec![
+        (
+            !url.is_empty() && !is_origin(url),
+            "portal.url: must be a scheme, a host and perhaps a port, such as https://webhooks.example.com",
+        ),
+        (production && url.starts_with("http://"), "portal.url: production needs https"),
+        (
+            !origins.iter().all(|origin| is_origin(origin)),
+            "portal.origins: each must be a scheme, a host and perhaps a port, such as https://dashboard.example.com",
+        ),
+        (
+            production && origins.iter().any(|origin| origin.starts_with("http://")),
+            "portal.origins: production needs https",
+        ),
+    ]
+}
+
+/// Whether a text is an origin as browsers write it.
+fn is_origin(text: &str) -> bool {
+    let written = |url: url::Url| url.origin().ascii_serialization() == text;
+    text.starts_with("http") && url::Url::parse(text).is_ok_and(written)
 }
 
 /// Secrets, and what may be called.

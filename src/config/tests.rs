@@ -54,6 +54,44 @@ fn flags_go_over_the_environment_over_the_file_over_the_defaults() {
 }
 
 #[test]
+fn the_addresses_of_the_portal_are_origins_and_https_in_production() {
+    let origin = |key: &str, value: &str| load(&format!("[portal]\n{key} = {value}"), &[], &[]);
+    for good in ["https://a.example", "http://localhost:8080", "https://a.example:8443"] {
+        assert!(origin("url", &format!("{good:?}")).is_ok(), "{good}");
+    }
+    for bad in [
+        "a.example",
+        "https://a.example/",
+        "https://a.example/portal",
+        "https://A.example",
+        "ftp://a.example",
+    ] {
+        assert!(
+            origin("url", &format!("{bad:?}")).unwrap_err().contains("portal.url: must be a scheme"),
+            "{bad}"
+        );
+        let refused = origin("origins", &format!("[\"https://a.example\", {bad:?}]")).unwrap_err();
+        assert!(refused.contains("portal.origins: each must be a scheme"), "{bad}");
+    }
+    let key =
+        ("security.encryption_key".to_owned(), "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".to_owned());
+    let production = |flag: (&str, &str)| {
+        let flags = [("mode", "production"), (&key.0, &key.1), flag];
+        load("", &[], &flags)
+    };
+    assert!(
+        production(("portal.url", "http://a.example"))
+            .unwrap_err()
+            .contains("portal.url: production needs https")
+    );
+    let origins = ("portal.origins", "[\"http://a.example\"]");
+    assert!(production(origins).unwrap_err().contains("portal.origins: production needs https"));
+    let config = load("", &[], &[]).unwrap();
+    assert_eq!(config.portal_url("0.0.0.0:80".parse().unwrap()).unwrap(), "http://localhost:80");
+    assert_eq!(config.portal_url("127.0.0.1:80".parse().unwrap()).unwrap(), "http://127.0.0.1:80");
+}
+
+#[test]
 fn texts_from_the_environment_stay_as_they_are() {
     let config = load("", &[("K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY", "000123")], &[]).unwrap();
     assert_eq!(config.internal.bootstrap_key.expose_secret(), "000123");

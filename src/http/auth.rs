@@ -1,4 +1,4 @@
-//! Who is asking. Keys are looked up at each request, so that a revoked one ends at once.
+//! Who is asking. Keys and portal sessions are looked up at each request, so that a revoked one ends at once.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use secrecy::ExposeSecret as _;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::{Api, client_address::client_network, error::ApiError};
+use super::{Api, client_address::client_network, error::ApiError, portal_session};
 use crate::{
     api_key::KeyKind,
-    audit::{Actor, ActorKind, Author},
+    audit::{Actor, ActorId, ActorKind, Author},
     id::{KeyId, RequestId},
     merchant::Tenant,
     store::{ApiKey, KeyOwner},
 };
 
-/// A merchant's server, inside its rate limit.
+/// A merchant's server or, in the portal, its browser; inside its rate limit.
 pub(super) struct Merchant(pub(super) Tenant, pub(super) Author);
 
 /// An internal service.
@@ -29,6 +29,11 @@ impl FromRequestParts<Arc<Api>> for Merchant {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
+        if !parts.headers.contains_key(header::AUTHORIZATION) && portal_session::is_named(parts) {
+            let session = portal_session::find_allowed(api, parts).await?;
+            let by = Author::portal_session(session.id, parts.extensions.get().copied());
+            return Ok(Self(session.tenant, by));
+        }
         let text = bearer(parts)?;
         if KeyKind::of(&text) == Some(KeyKind::Service) {
             return Err(ApiError::unauthenticated(
@@ -68,7 +73,8 @@ impl FromRequestParts<Arc<Api>> for Service {
 
 /// Who acts, by the request that the outermost layer gave its id.
 fn author(parts: &Parts, kind: ActorKind, id: Option<KeyId>, name: Option<String>) -> Author {
-    Author { actor: Actor { kind, id, name }, request_id: parts.extensions.get::<RequestId>().copied() }
+    let actor = Actor { kind, id: id.map(ActorId::Key), name };
+    Author { actor, request_id: parts.extensions.get::<RequestId>().copied() }
 }
 
 fn bearer(parts: &Parts) -> Result<Zeroizing<String>, ApiError> {

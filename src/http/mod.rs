@@ -12,6 +12,7 @@ mod json_depth;
 mod metrics;
 mod outermost;
 mod path;
+mod portal_session;
 pub mod public;
 mod query;
 mod rate_limit;
@@ -52,6 +53,7 @@ pub struct Api {
     tracer: Arc<Tracer>,
     watch: metrics::Watch,
     draining: CancellationToken,
+    portal_url: Option<String>,
 }
 
 /// What the handlers are made of.
@@ -76,6 +78,8 @@ pub struct Parts {
     pub tracer: Arc<Tracer>,
     /// While it is cancelled, the service says that it is not ready.
     pub draining: CancellationToken,
+    /// The origin at which browsers reach the portal, if there is one.
+    pub portal_url: Option<String>,
 }
 
 impl Api {
@@ -93,6 +97,7 @@ impl Api {
             metrics,
             tracer,
             draining,
+            portal_url,
         } = parts;
         let rate_limiter = RateLimiter::new(
             config.limits.requests_per_second,
@@ -112,6 +117,7 @@ impl Api {
             tracer,
             watch: metrics::Watch::default(),
             draining,
+            portal_url,
         }
     }
 }

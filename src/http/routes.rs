@@ -75,6 +75,16 @@ impl Routes {
         self.add(Method::GET, path, on(MethodFilter::GET, handler))
     }
 
+    /// What a page sends.
+    pub(super) fn post<H: Handler<T, Arc<Api>>, T: 'static>(self, path: &'static str, handler: H) -> Self {
+        self.add(Method::POST, path, on(MethodFilter::POST, handler))
+    }
+
+    /// What a page ends.
+    pub(super) fn delete<H: Handler<T, Arc<Api>>, T: 'static>(self, path: &'static str, handler: H) -> Self {
+        self.add(Method::DELETE, path, on(MethodFilter::DELETE, handler))
+    }
+
     pub(super) fn merge(mut self, other: Self) -> Self {
         self.router = self.router.merge(other.router);
         self.table.extend(other.table);

@@ -15,6 +15,7 @@ use crate::{
     event::EventType,
     id::{EndpointId, EventId},
     merchant::MerchantId,
+    portal::{Appearance, PortalAccess},
 };
 
 /// What happened to a charge, a refund, a payout or a dispute.
@@ -36,7 +37,75 @@ pub(super) struct Event {
     /// How many of its deliveries are pending or held.
     #[schema(minimum = 0, examples(1))]
     pending_webhooks: i64,
+    /// How its deliveries stand, where a list is asked for it.
+    #[schema(nullable = false)]
+    delivery_counts: Option<DeliveryCounts>,
 }
+
+/// How many deliveries there are in each state.
+#[derive(ToSchema)]
+pub(super) struct DeliveryCounts {
+    /// Waiting for an attempt, the first or another.
+    #[schema(minimum = 0)]
+    pending: i64,
+    /// Those of the pending that were attempted before.
+    #[schema(minimum = 0)]
+    retrying: i64,
+    /// Held, because their endpoint is disabled.
+    #[schema(minimum = 0)]
+    held: i64,
+    #[schema(minimum = 0)]
+    succeeded: i64,
+    #[schema(minimum = 0)]
+    abandoned: i64,
+}
+
+/// A portal session to make.
+#[derive(ToSchema)]
+#[schema(example = json!({ "merchant_id": "m_1", "livemode": false, "access": "read_only", "expires_in": "30m" }))]
+pub(super) struct CreatePortalSession {
+    merchant_id: MerchantId,
+    /// Live data, as opposed to test data.
+    livemode: bool,
+    /// All that a secret key may do, if not given.
+    #[schema(nullable = false)]
+    access: Option<PortalAccess>,
+    #[schema(nullable = false, inline)]
+    expires_in: Option<SessionLife>,
+    #[schema(nullable = false)]
+    theme: Option<WantedTheme>,
+}
+
+/// How the portal shall look.
+#[derive(ToSchema)]
+pub(super) struct WantedTheme {
+    /// The one colour that is the platform's.
+    #[schema(nullable = false, pattern = "^#[0-9A-Fa-f]{6}$")]
+    accent: Option<String>,
+    #[schema(nullable = false)]
+    appearance: Option<Appearance>,
+}
+
+struct SessionLife;
+
+impl PartialSchema for SessionLife {
+    fn schema() -> RefOr<Schema> {
+        let seconds = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .description(Some("Seconds."))
+            .minimum(Some(60))
+            .maximum(Some(86_400));
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("Such as `1h`, `30m`."))
+            .pattern(Some("^([1-9]|1[0-9]|2[0-4])h$|^[1-9][0-9]?m$"));
+        let either = OneOfBuilder::new().item(text).item(seconds);
+        Schema::OneOf(either.description(Some("From a minute to 24 hours; an hour, if not given.")).build())
+            .into()
+    }
+}
+
+impl ToSchema for SessionLife {}
 
 /// What the event is about, byte for byte as it was published.
 #[derive(ToSchema)]

@@ -15,9 +15,13 @@ use crate::{
     clock::UnixMs,
     delivery::{self, AbandonedReason, DeliveryStatus},
     endpoint::{DisabledReason, EnabledEvents, Endpoint, EndpointStatus},
-    event::{Event, EventType},
-    id::{AttemptId, AuditEntryId, BackfillId, DeliveryId, EndpointId, EventId, KeyId, RequestId},
+    event::EventType,
+    id::{
+        AttemptId, AuditEntryId, BackfillId, DeliveryId, EndpointId, EventId, KeyId, PortalSessionId,
+        RequestId,
+    },
     merchant::MerchantId,
+    portal::{self, Appearance, PortalAccess},
     store::{self, KeyOwner, Paged},
     transport::FailureCode,
     words::constants,
@@ -31,6 +35,7 @@ constants! {
     pub(super) IsDelivery "delivery",
     pub(super) IsEvent "event",
     pub(super) IsList "list",
+    pub(super) IsPortalSession "portal_session",
     pub(super) IsReconciliation "reconciliation",
     pub(super) IsTimeline "timeline",
     pub(super) IsWebhookEndpoint "webhook_endpoint",
@@ -192,7 +197,7 @@ pub(super) struct Attempt {
     address: Option<String>,
 }
 
-fn attempt(attempt: &delivery::Attempt) -> Attempt {
+pub(super) fn attempt(attempt: &delivery::Attempt) -> Attempt {
     let text = |body: &bytes::Bytes| String::from_utf8_lossy(body).into_owned();
     Attempt {
         id: attempt.id,
@@ -297,11 +302,89 @@ pub(super) struct AuditEntry {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Actor {
     kind: ActorKind,
-    /// The API key that was used.
-    id: Option<KeyId>,
+    /// The API key or the portal session that was used.
+    #[schema(examples("key_01jxf6z2zre4rr3h5t8y5j0v6q"))]
+    id: Option<String>,
     /// What the internal service, or at the command line the user, is called.
     #[schema(examples("billing"))]
     name: Option<String>,
+}
+
+/// A merchant's browser in the portal, in place of a key.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PortalSession {
+    id: PortalSessionId,
+    #[schema(inline)]
+    object: IsPortalSession,
+    merchant_id: MerchantId,
+    /// Live data, as opposed to test data.
+    livemode: bool,
+    access: PortalAccess,
+    theme: Theme,
+    /// When it was made, in unix seconds.
+    #[schema(examples(1_749_651_729))]
+    created: i64,
+    /// When its link was opened, in unix seconds, if it was.
+    #[schema(examples(1_749_651_741))]
+    opened: Option<i64>,
+    /// When it ends, in unix seconds.
+    #[schema(examples(1_749_655_329))]
+    expires_at: i64,
+}
+
+/// How the portal looks.
+#[derive(Serialize, ToSchema)]
+struct Theme {
+    /// The one colour that is the platform's.
+    #[schema(pattern = "^#[0-9a-f]{6}$", examples("#3457d5"))]
+    accent: Option<String>,
+    appearance: Appearance,
+}
+
+pub(super) fn portal_session(session: &portal::PortalSession) -> PortalSession {
+    PortalSession {
+        id: session.id,
+        object: IsPortalSession,
+        merchant_id: session.tenant.merchant_id.clone(),
+        livemode: session.tenant.livemode,
+        access: session.access,
+        theme: Theme {
+            accent: session.theme.accent.map(|accent| accent.to_string()),
+            appearance: session.theme.appearance,
+        },
+        created: session.created_at.seconds(),
+        opened: seconds(session.opened_at),
+        expires_at: session.expires_at.seconds(),
+    }
+}
+
+/// A session with the link that opens it, which is shown this once.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PortalSessionWithLink {
+    #[serde(flatten)]
+    pub(super) session: PortalSession,
+    /// Opens the session in one browser, within ten minutes.
+    #[schema(format = "uri", examples("https://webhooks.example.com/portal#…"))]
+    pub(super) url: String,
+}
+
+/// A session as its page sees it.
+#[derive(Serialize)]
+pub(super) struct OpenedPortalSession {
+    #[serde(flatten)]
+    pub(super) session: PortalSession,
+    /// The service's time, by which the page counts, in unix milliseconds.
+    pub(super) now_ms: i64,
+}
+
+/// A session that has ended.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeletedPortalSession {
+    pub(super) id: PortalSessionId,
+    #[schema(inline)]
+    pub(super) object: IsPortalSession,
+    /// Always true.
+    pub(super) deleted: bool,
 }
 
 pub(super) fn audit_entry(entry: &audit::AuditEntry) -> AuditEntry {
@@ -312,7 +395,7 @@ pub(super) fn audit_entry(entry: &audit::AuditEntry) -> AuditEntry {
         created: entry.created_at.seconds(),
         merchant_id: entry.merchant_id.clone(),
         livemode: entry.livemode,
-        actor: Actor { kind: actor.kind, id: actor.id, name: actor.name.clone() },
+        actor: Actor { kind: actor.kind, id: actor.id.map(|id| id.to_string()), name: actor.name.clone() },
         action: entry.action,
         object_id: entry.object_id.clone(),
         changes: entry.changes.clone().into_json(),
@@ -335,6 +418,7 @@ pub(super) type EventList = List<shapes::Event>;
 pub(super) type DeliveryList = List<Delivery>;
 pub(super) type ApiKeyList = List<ApiKey>;
 pub(super) type AuditEntryList = List<AuditEntry>;
+pub(super) type PortalSessionList = List<PortalSession>;
 
 pub(super) fn list<T, V>(url: &str, page: &Paged<T>, view: impl Fn(&T) -> V) -> List<V> {
     let data = page.items.iter().map(view).collect();
@@ -342,9 +426,8 @@ pub(super) fn list<T, V>(url: &str, page: &Paged<T>, view: impl Fn(&T) -> V) -> 
 }
 
 /// A list of events; their `data` passes through byte for byte.
-pub(super) fn event_list<'a>(events: impl Iterator<Item = &'a Event>, has_more: bool) -> List<Box<RawValue>> {
-    let data = events.map(Event::to_json).collect();
-    List { object: IsList, url: "/v1/events".to_owned(), data, has_more }
+pub(super) fn event_list(events: impl Iterator<Item = Box<RawValue>>, has_more: bool) -> List<Box<RawValue>> {
+    List { object: IsList, url: "/v1/events".to_owned(), data: events.collect(), has_more }
 }
 
 // Written out, because a derived one repeats the schema of what is in the list instead of naming it.

@@ -12,6 +12,7 @@ mod history;
 mod inspect;
 mod pages;
 mod pool;
+mod portal;
 mod postgres;
 mod rows;
 mod sql;
@@ -24,6 +25,7 @@ pub use backfills::{BackfillStore, Matching};
 pub use error::StoreError;
 pub use history::HistoryStore;
 pub use inspect::Inspection;
+pub use portal::{NewPortalSession, PortalStore};
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 pub use types::{
@@ -47,7 +49,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// The service's memory.
 #[async_trait]
-pub trait Store: BackfillStore + HistoryStore + Send + Sync + 'static {
+pub trait Store: BackfillStore + HistoryStore + PortalStore + Send + Sync + 'static {
     /// Whether several processes may deliver from the database at a time.
     fn allows_many_workers(&self) -> bool;
 

@@ -4,7 +4,10 @@ use std::fmt::Display;
 
 use super::{
     Page, Paged, Position, Result, StoreError,
-    rows::{ApiKeyRow, DeliveryRow, EndpointRow, EventRow, audit::AuditRow, backfills::BackfillRow},
+    rows::{
+        ApiKeyRow, DeliveryRow, EndpointRow, EventRow, audit::AuditRow, backfills::BackfillRow,
+        portal::PortalSessionRow,
+    },
 };
 
 /// A page ends with the item that takes it past so many bytes, however many were asked for.
@@ -23,6 +26,7 @@ impl Listed for AuditRow {}
 impl Listed for BackfillRow {}
 impl Listed for DeliveryRow {}
 impl Listed for EndpointRow {}
+impl Listed for PortalSessionRow {}
 impl Listed for EventRow {
     fn bytes(&self) -> usize {
         self.body.len()

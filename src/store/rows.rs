@@ -2,6 +2,7 @@
 
 pub(super) mod audit;
 pub(super) mod backfills;
+pub(super) mod portal;
 
 use std::{str::FromStr, sync::Arc};
 

@@ -1,5 +1,7 @@
 //! Statements whose text serves both engines: `$1` placeholders, portable types, no engine's own functions.
 
+pub(super) mod portal;
+
 /// A list in both directions. `$1` is the cursor, `$2` the number of rows.
 pub(super) struct PagedSql {
     pub(super) newest_first: &'static str,
@@ -21,6 +23,7 @@ macro_rules! paged {
         }
     };
 }
+use paged;
 
 macro_rules! event_columns {
     () => {

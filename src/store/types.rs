@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use super::sql;
 use crate::{
-    audit::{Action, ActorKind},
+    audit::{Action, ActorId, ActorKind},
     clock::UnixMs,
     delivery::{AbandonedReason, DeliveryStatus, LeasedDelivery},
     endpoint::{EnabledEvents, EndpointStatus},
@@ -180,8 +180,8 @@ pub struct AuditFilter {
     pub action: Option<Action>,
     /// By this kind of actor.
     pub actor_kind: Option<ActorKind>,
-    /// By this API key.
-    pub actor_id: Option<KeyId>,
+    /// By this API key or portal session.
+    pub actor_id: Option<ActorId>,
 }
 
 /// A delivery to make outside of accepting.

@@ -8,6 +8,7 @@ mod fuzz;
 mod monitoring;
 mod openapi;
 mod packaging;
+mod portal;
 mod postgres;
 mod sqlite;
 mod support;

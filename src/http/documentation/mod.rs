@@ -109,6 +109,7 @@ fn tags(listener: Listener) -> Vec<Tag> {
         Listener::Internal => &[
             ("Events", "Publishing what happened."),
             ("API keys", "The keys of merchants."),
+            ("Portal sessions", "Merchants' browsers in the portal."),
             ("Audit log", "Who did what to endpoints and keys."),
             ("Test clock", "The service's time, where it is not the system's."),
             ("Health", "Whether the service can be sent requests. No key is needed."),

@@ -142,7 +142,7 @@ async fn publish_batch(
             error => error.into(),
         })?;
     let replayed = accepted.iter().all(|accepted| accepted.replayed);
-    Ok(created(Json(event_list(accepted.iter().map(|accepted| &accepted.event), false)), replayed))
+    Ok(created(Json(event_list(accepted.iter().map(|accepted| accepted.event.to_json()), false)), replayed))
 }
 
 /// Has events accepted, in a span of the caller's trace.

@@ -3,6 +3,7 @@
 mod audit;
 mod events;
 mod keys;
+mod portal_sessions;
 mod reconciliations;
 mod test_clock;
 
@@ -50,6 +51,7 @@ fn all(on_test_clock: bool) -> Routes {
     let routes = watched()
         .merge(events::router())
         .merge(keys::router())
+        .merge(portal_sessions::router())
         .merge(audit::router())
         .merge(reconciliations::router());
     if on_test_clock { routes.merge(test_clock::router()) } else { routes }

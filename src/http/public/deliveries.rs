@@ -43,6 +43,7 @@ const NAME: &str = "delivery";
 /// A delivery is shown with all its attempts, so there is an end to what can be asked for.
 const ATTEMPTS_MAX: u32 = 1000;
 
+/// The delivery, or the answer that there is none.
 pub(super) async fn find(api: &Api, tenant: &Tenant, id: &str) -> Result<Delivery, ApiError> {
     let no_such = || ApiError::no_such(NAME, id);
     let parsed: DeliveryId = id.parse().map_err(|_| no_such())?;

@@ -1,9 +1,11 @@
 //! The public API: what merchants call, with their secret keys.
 
+mod attempts;
 mod backfills;
 mod deliveries;
 pub(super) mod endpoints;
 mod events;
+mod portal;
 mod reconciliations;
 mod stream;
 mod timeline;
@@ -16,7 +18,7 @@ use utoipa::openapi::OpenApi;
 
 use super::{Api, Route, documentation, health, routes::Routes};
 use crate::metrics::Listener;
-pub use events::parse_event_list;
+pub use events::{EventListing, parse_event_list};
 
 /// The public listener.
 pub fn router(api: Arc<Api>) -> Router {
@@ -48,7 +50,9 @@ fn all() -> Routes {
         .merge(events::router())
         .merge(stream::router())
         .merge(deliveries::router())
+        .merge(attempts::router())
         .merge(backfills::router())
         .merge(timeline::router())
         .merge(reconciliations::router())
+        .merge(portal::router())
 }

@@ -28,11 +28,12 @@ use utoipa_axum::routes;
 
 use super::events;
 use crate::{
+    audit::ActorId,
     endpoint::EnabledEvents,
     event::Event,
     feed::{Feed, Follower, RecordedDelivery, Seat},
     http::{Api, auth::Merchant, connection::Streamed, error::ApiError, query::Query, routes::Routes, view},
-    id::{EndpointId, EventId, KeyId},
+    id::{EndpointId, EventId},
     merchant::Tenant,
     store::Store,
 };
@@ -163,7 +164,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<EventId>, ApiError> {
 struct Live {
     api: Arc<Api>,
     seat: Seat,
-    key: Option<KeyId>,
+    key: Option<ActorId>,
     types: EnabledEvents,
     follower: Follower,
     recorded: Option<broadcast::Receiver<RecordedDelivery>>,
@@ -171,7 +172,8 @@ struct Live {
     endpoints: HashMap<EndpointId, bool>,
     /// Parts that are ready to send.
     ready: VecDeque<Bytes>,
-    /// Whether the key is looked up before the next of them is sent, so that one that has ended learns nothing more.
+    /// Whether the key is looked up before the next of them is sent, so that one that has ended learns nothing more. A portal
+    /// session is one here.
     check_key: bool,
     /// Whether there may be events ahead.
     behind: bool,
@@ -186,7 +188,7 @@ impl Live {
     async fn open(
         api: &Arc<Api>,
         tenant: Tenant,
-        key: Option<KeyId>,
+        key: Option<ActorId>,
         wanted: Wanted,
     ) -> Result<Self, ApiError> {
         let (store, limits) = (api.foundation.store.as_ref(), &api.config.limits);
@@ -277,8 +279,15 @@ impl Live {
     async fn key_works(&self) -> bool {
         let Some(key) = self.key else { return true };
         let (tenant, now) = (self.seat.tenant(), self.api.foundation.clock.now());
-        let found = self.store().api_key_mode(tenant.merchant_id.as_str(), key, now).await;
-        !matches!(found, Ok(None))
+        match key {
+            ActorId::Key(id) => {
+                let found = self.store().api_key_mode(tenant.merchant_id.as_str(), id, now).await;
+                !matches!(found, Ok(None))
+            }
+            ActorId::PortalSession(id) => {
+                !matches!(self.store().portal_session_lives(id, now).await, Ok(false))
+            }
+        }
     }
 
     /// Looks for events ahead. What fails is tried again with the next hint or poll.

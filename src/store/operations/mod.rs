@@ -14,6 +14,7 @@ mod endpoints;
 mod history;
 mod keys;
 mod lists;
+mod portal;
 mod queue;
 mod stretch;
 

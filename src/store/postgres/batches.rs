@@ -16,9 +16,9 @@ use crate::{
         LeaseOffer, Result,
         rows::{
             Change, DeliveryValues, DestinationRow, EventValues, KeyValues, KnownEventRow, LeasedRow,
-            RememberedRow, StandingRow,
+            RememberedRow, StandingRow, portal::CountRow,
         },
-        sql::destination_columns,
+        sql::{destination_columns, portal::count_columns},
     },
 };
 
@@ -368,4 +368,17 @@ pub(super) async fn prune(write: &mut Write, cut: &str, limit: i64) -> Result<us
     let attempts = sqlx::query("DELETE FROM attempts WHERE delivery_id = ANY($1)").bind(deliveries);
     attempts.execute(&mut **write).await?;
     Ok(removed.len())
+}
+
+/// How the deliveries of these events stand.
+pub(super) async fn counts_of_events(
+    connection: &mut PgConnection,
+    events: &[String],
+) -> Result<Vec<CountRow>> {
+    let counts = concat!(
+        "SELECT ",
+        count_columns!(),
+        " FROM deliveries d WHERE d.event_id = ANY($1) GROUP BY d.event_id, d.status, attempted"
+    );
+    Ok(sqlx::query_as(counts).bind(events).fetch_all(connection).await?)
 }

@@ -6,6 +6,7 @@
 
 use std::{collections::HashSet, sync::LazyLock};
 
+use serde_json::json;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection, sqlite::SqliteQueryResult};
 
 use super::{
@@ -21,9 +22,9 @@ use crate::{
         LeaseOffer, Result,
         rows::{
             Change, DeliveryValues, DestinationRow, EventValues, KeyValues, KnownEventRow, LeasedRow,
-            RememberedRow, StandingRow, expect_affected,
+            RememberedRow, StandingRow, expect_affected, portal::CountRow,
         },
-        sql::destination_columns,
+        sql::{destination_columns, portal::count_columns},
     },
 };
 
@@ -386,4 +387,17 @@ pub(super) async fn prune(write: &mut Write, cut: &str, limit: i64) -> Result<us
         delete.build().execute(&mut **write).await?;
     }
     Ok(ids.len())
+}
+
+/// How the deliveries of these events stand.
+pub(super) async fn counts_of_events(
+    connection: &mut SqliteConnection,
+    events: &[String],
+) -> Result<Vec<CountRow>> {
+    let counts = concat!(
+        "SELECT ",
+        count_columns!(),
+        " FROM json_each($1) AS wanted CROSS JOIN deliveries d ON d.event_id = wanted.value GROUP BY d.event_id, d.status, attempted"
+    );
+    Ok(sqlx::query_as(counts).bind(json!(events).to_string()).fetch_all(connection).await?)
 }

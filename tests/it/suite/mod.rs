@@ -3,6 +3,7 @@
 mod api;
 mod audit;
 mod backfills;
+mod browser;
 mod chaos;
 mod crash;
 mod delivery;
@@ -14,6 +15,7 @@ mod ingest;
 mod keys;
 mod limits;
 mod metrics;
+mod portal;
 mod reconciliation;
 mod secrets;
 mod store;

@@ -23,6 +23,9 @@ struct Ids {
     delivery: String,
     backfill: String,
     key: String,
+    session: String,
+    /// The token of a link that opens a portal session.
+    link: String,
 }
 
 /// What a request names.
@@ -33,9 +36,10 @@ enum Thing {
     Delivery,
     Backfill,
     Key,
+    Session,
 }
 
-use Thing::{Backfill, Delivery, Endpoint, Event, Key};
+use Thing::{Backfill, Delivery, Endpoint, Event, Key, Session};
 
 impl Ids {
     fn of(&mut self, thing: Thing) -> &mut String {
@@ -45,11 +49,12 @@ impl Ids {
             Delivery => &mut self.delivery,
             Backfill => &mut self.backfill,
             Key => &mut self.key,
+            Session => &mut self.session,
         }
     }
 
-    fn all(&self) -> [&str; 5] {
-        [&self.endpoint, &self.event, &self.delivery, &self.backfill, &self.key]
+    fn all(&self) -> [&str; 6] {
+        [&self.endpoint, &self.event, &self.delivery, &self.backfill, &self.key, &self.session]
     }
 
     /// Ids that are well formed, and nobody's.
@@ -62,6 +67,8 @@ impl Ids {
             delivery: text("dlv"),
             backfill: text("bf"),
             key: text("key"),
+            session: text("ps"),
+            link: String::new(),
         }
     }
 }
@@ -85,10 +92,12 @@ enum Audience {
     /// Whoever reaches the internal listener.
     Operators,
     Merchants,
+    /// Pages of the portal, with their session.
+    Pages,
     Services,
 }
 
-use Audience::{Anyone, Merchants, Operators, Services};
+use Audience::{Anyone, Merchants, Operators, Pages, Services};
 
 /// A route in the matrix: who may call it, what it names and where, and a body that it accepts.
 struct Entry {
@@ -112,10 +121,18 @@ fn entry_of(route: &Route) -> Entry {
     let nothing: fn(&Ids) -> Value = |_| Value::Null;
     let none = &[];
     match (route.method.as_str(), route.path) {
+        ("GET", "/metrics") => entry(Operators, none, nothing),
         ("GET", "/healthz" | "/readyz" | "/openapi.json" | "/docs" | "/docs/redoc-2.5.4.js") => {
             entry(Anyone, none, nothing)
         }
-        ("GET", "/metrics") => entry(Operators, none, nothing),
+        ("GET", "/portal" | "/portal/{*page}" | "/portal/assets/{file}") => entry(Anyone, none, nothing),
+        ("POST", "/portal/session") => entry(Anyone, none, |ids| json!({ "token": ids.link })),
+        ("GET" | "DELETE", "/portal/session") => entry(Pages, none, nothing),
+        ("GET", "/v1/portal_sessions") => list(Services, Session, none),
+        ("POST", "/v1/portal_sessions") => {
+            entry(Services, none, |ids| json!({ "merchant_id": ids.merchant, "livemode": false }))
+        }
+        ("DELETE", "/v1/portal_sessions/{id}") => entry(Services, &[(Session, Path)], nothing),
         ("GET", "/v1/webhook_endpoints") => list(Merchants, Endpoint, none),
         ("POST", "/v1/webhook_endpoints") => {
             entry(Merchants, none, |_| json!({ "url": "https://example.com" }))
@@ -141,7 +158,10 @@ fn entry_of(route: &Route) -> Entry {
             let body: fn(&Ids) -> Value = |ids| json!({ "webhook_endpoint": ids.endpoint });
             entry(Merchants, &[(Event, Path), (Endpoint, Body)], body)
         }
-        ("GET", "/v1/deliveries/{id}" | "/v1/deliveries/{id}/timeline")
+        (
+            "GET",
+            "/v1/deliveries/{id}" | "/v1/deliveries/{id}/timeline" | "/v1/deliveries/{id}/attempts/{number}",
+        )
         | ("POST", "/v1/deliveries/{id}/retry") => entry(Merchants, &[(Delivery, Path)], nothing),
         ("GET", "/v1/webhook_endpoints/{id}/backfills") => list(Merchants, Backfill, &[(Endpoint, Path)]),
         ("POST", "/v1/webhook_endpoints/{id}/backfills") => entry(
@@ -209,7 +229,8 @@ async fn call_with(
     place: Place,
 ) -> Answer {
     let mut ids = ids.clone();
-    let mut path = route.path.replace("{merchant}", ids.merchant);
+    let mut path = route.path.replace("{merchant}", ids.merchant).replace("{*page}", "events");
+    path = path.replace("{file}", &built_file()).replace("{number}", "1");
     for (thing, named) in &entry.names {
         let id = ids.of(*thing);
         match named {
@@ -224,6 +245,14 @@ async fn call_with(
         body => body.to_string(),
     };
     caller.send(method, &path, &[("content-type", "application/json")], body).await
+}
+
+/// The name of a file of the portal.
+fn built_file() -> String {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("portal/dist/assets");
+    let mut names =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.next().expect("the portal is built")
 }
 
 /// All that an answer tells, but for the id that was asked for and what every answer has of its own.
@@ -269,22 +298,43 @@ async fn anothers_object_is_never_found_and_never_changes_whatever_the_route_the
 }
 
 #[tokio::test]
+async fn a_portal_session_for_reading_changes_nothing_whatever_the_route() {
+    let world = World::build().await;
+    let session = world.app.portal_session("m_1", "read_only").await;
+    let page = Caller::open_portal(world.app.public_addr, &session).await;
+    let before = world.dump().await;
+    let mut refused = 0;
+    for (route, entry) in matrix().iter().filter(|(_, entry)| entry.audience == Merchants) {
+        let answer = call(&page, route, entry, &world.tenants[0].ids, Path).await;
+        if route.method == http::Method::GET {
+            assert_eq!(answer.status, 200, "{route:?}: {answer:?}");
+        } else {
+            let body = answer.expect(403);
+            assert_eq!(body["error"]["message"], "This portal session is for reading only.", "{route:?}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 5, "{refused}");
+    assert_eq!(world.dump().await, before);
+    world.app.stop().await;
+}
+
+#[tokio::test]
 async fn a_key_of_the_wrong_kind_opens_no_route_and_learns_nothing() {
     let world = World::build().await;
     let before = world.dump().await;
     for (route, entry) in &matrix() {
-        let (address, wrong) = match entry.audience {
+        let wrong = match entry.audience {
             Anyone | Operators => continue,
-            Merchants => (world.app.public_addr, &world.wrong_public),
-            Services => (world.app.internal_addr, &world.wrong_internal),
+            Merchants | Pages => &world.wrong_public,
+            Services => &world.wrong_internal,
         };
         let places: Vec<Place> = entry.names.iter().map(|(_, place)| *place).chain([Path]).collect();
-        for (kind, key) in wrong {
-            let caller = Caller::new(address, key);
+        for (kind, caller) in wrong {
             let mut answers = Vec::new();
             for place in &places {
                 for ids in [&world.tenants[0].ids, &Ids::nowhere()] {
-                    let answer = told(&call(&caller, route, entry, ids, *place).await, "?");
+                    let answer = told(&call(caller, route, entry, ids, *place).await, "?");
                     assert_eq!(answer.0, 401, "{route:?} with a key that is {kind}: {answer:?}");
                     answers.push(answer);
                 }
@@ -333,7 +383,8 @@ async fn the_same_requests_work_for_their_owners_and_show_nothing_of_others() {
 async fn a_path_that_is_no_text_is_refused_in_the_envelope_on_every_route() {
     let world = World::build().await;
     let tenant = &world.tenants[0];
-    for (route, entry) in matrix().iter().filter(|(route, _)| route.path.contains('{')) {
+    let named = |(route, entry): &&(Route, Entry)| route.path.contains('{') && entry.audience != Anyone;
+    for (route, entry) in matrix().iter().filter(named) {
         let caller = world.callers(entry.audience, tenant).remove(0);
         let path: Vec<_> =
             route.path.split('/').map(|part| if part.starts_with('{') { "%ff" } else { part }).collect();
@@ -341,7 +392,7 @@ async fn a_path_that_is_no_text_is_refused_in_the_envelope_on_every_route() {
         let body = answer.expect(400);
         assert_eq!(body["error"]["type"], "invalid_request_error", "{route:?}: {body}");
         assert_eq!(body["error"]["request_id"].as_str(), answer.header("request-id"));
-        let public = entry.audience == Merchants;
+        let public = entry.audience != Services;
         let address = if public { world.app.public_addr } else { world.app.internal_addr };
         let stranger = Caller::new(address, "");
         stranger.send(route.method.as_str(), &path.join("/"), &[], "").await.expect(401);

@@ -3,6 +3,7 @@
 pub(crate) mod document;
 pub(crate) mod engine;
 pub(crate) mod metrics;
+pub(crate) mod node;
 pub(crate) mod outcome;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
@@ -72,18 +73,46 @@ impl Answer {
     }
 }
 
-/// Calls one listener with one key.
+/// Calls one listener with one key, or as a page of the portal with one session.
 #[derive(Clone)]
 pub(crate) struct Caller {
     client: Client<HttpConnector, Full<Bytes>>,
     base: String,
     key: String,
+    /// What every request has besides.
+    headers: Vec<(&'static str, String)>,
 }
 
 impl Caller {
     pub(crate) fn new(address: SocketAddr, key: &str) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { client, base: format!("http://{address}"), key: key.to_owned() }
+        Self { client, base: format!("http://{address}"), key: key.to_owned(), headers: Vec::new() }
+    }
+
+    /// The same caller at another address.
+    pub(crate) fn to(mut self, address: SocketAddr) -> Self {
+        self.base = format!("http://{address}");
+        self
+    }
+
+    /// The same caller, whose requests all have this header.
+    pub(crate) fn with_header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    /// A browser that opens the link of this portal session.
+    pub(crate) async fn open_portal(address: SocketAddr, session: &Value) -> Self {
+        let browser = Self::new(address, "").with_header("sec-fetch-site", "same-origin");
+        let opened = browser.post("/portal/session", json!({ "token": token_of(session) })).await;
+        assert_eq!(opened.status, 201, "{}", opened.text);
+        browser.with_header("cookie", cookie_of(&opened)).with_header("k-webhooks-portal", id(session))
+    }
+
+    /// A header that all its requests have.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(known, _)| *known == name);
+        found.map_or_else(|| panic!("no {name}"), |(_, value)| value)
     }
 
     /// The key it calls with.
@@ -139,8 +168,9 @@ impl Caller {
         if !self.key.is_empty() {
             request = request.header("authorization", format!("Bearer {}", self.key));
         }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
+        let own = self.headers.iter().map(|(name, value)| (*name, value.as_str()));
+        for (name, value) in own.chain(headers.iter().copied()) {
+            request = request.header(name, value);
         }
         self.client.request(request.body(Full::new(body.into())).unwrap()).await.ok()
     }
@@ -237,6 +267,12 @@ impl<E: Engine> TestApp<E> {
         Caller::new(self.public_addr, &merchant_key(&self.foundation, merchant, livemode).await)
     }
 
+    /// Makes a portal session of a merchant's test data, with its link.
+    pub(crate) async fn portal_session(&self, merchant: &str, access: &str) -> Value {
+        let wanted = json!({ "merchant_id": merchant, "livemode": false, "access": access });
+        self.internal.post("/v1/portal_sessions", wanted).await.expect(201)
+    }
+
     /// Registers an endpoint and answers its JSON, secret included.
     pub(crate) async fn endpoint(&self, url: &str) -> Value {
         self.public.post("/v1/webhook_endpoints", json!({ "url": url })).await.expect(201)
@@ -276,6 +312,16 @@ async fn merchant_key(foundation: &Foundation, merchant: &str, livemode: bool) -
     let tenant = Tenant { merchant_id: merchant.parse().unwrap(), livemode };
     let issued = foundation.key_issuer(Author::service()).issue_merchant_key(tenant).await.unwrap();
     issued.secret.expose_secret().to_owned()
+}
+
+/// The token in the link of a new portal session.
+pub(crate) fn token_of(session: &Value) -> &str {
+    session["url"].as_str().unwrap().split_once('#').unwrap().1
+}
+
+/// The name and the value of the cookie that an answer sets.
+pub(crate) fn cookie_of(answer: &Answer) -> &str {
+    answer.header("set-cookie").unwrap().split(';').next().unwrap()
 }
 
 pub(crate) fn id(object: &Value) -> &str {

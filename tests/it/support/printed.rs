@@ -83,9 +83,9 @@ impl Watch {
     }
 }
 
-/// `(sk_test|sk_live|svc)_` and 38 letters and digits.
+/// `(sk_test|sk_live|svc|plink|pcookie)_` and 38 letters and digits.
 fn has_api_key(text: &str) -> bool {
-    ["sk_test_", "sk_live_", "svc_"].iter().any(|prefix| {
+    ["sk_test_", "sk_live_", "svc_", "plink_", "pcookie_"].iter().any(|prefix| {
         text.match_indices(prefix).any(|(at, _)| {
             let rest = text[at + prefix.len()..].bytes();
             rest.take_while(u8::is_ascii_alphanumeric).count() >= 38
@@ -156,7 +156,13 @@ fn a_planted_secret_is_found_wherever_it_is_printed() {
     watch.password_of("postgres://user:hunter22@host/database");
     let found = |watch: &Watch| std::mem::take(&mut watch.0.lock().unwrap().found).len();
     let signing = SigningSecret::generate(&entropy);
-    let kinds = [KeyKind::Secret { livemode: true }, KeyKind::Secret { livemode: false }, KeyKind::Service];
+    let kinds = [
+        KeyKind::Secret { livemode: true },
+        KeyKind::Secret { livemode: false },
+        KeyKind::Service,
+        KeyKind::PortalLink,
+        KeyKind::PortalCookie,
+    ];
     let mut planted: Vec<String> =
         kinds.iter().map(|kind| kind.generate(&entropy).expose_secret().to_owned()).collect();
     planted.extend([signing.expose(), &signing.expose()["whsec_".len()..]].map(str::to_owned));

@@ -1,6 +1,6 @@
 //! What the matrix is asked of: two merchants in two modes, each with one object of each kind, and every kind of key.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use k_webhooks::{
     audit::Author,
@@ -12,27 +12,30 @@ use k_webhooks::{
 use serde_json::{Value, json};
 
 use super::{
-    super::TestApp, Anyone, Audience, BOOTSTRAP_KEY, Ids, Key, Merchants, Operators, Services, Thing,
-    event_of,
+    super::TestApp, Anyone, Audience, BOOTSTRAP_KEY, Ids, Key, Merchants, Operators, Pages, Services,
+    Session, Thing, event_of,
 };
 use crate::support::{
     Caller, id,
     receiver::{Act, Receiver},
+    token_of,
 };
 
 /// A tenant of the matrix, with one object of each kind.
 pub(super) struct Tenant {
     pub(super) ids: Ids,
     pub(super) secret: Caller,
+    /// A page of the portal, in a session that may do everything.
+    pub(super) page: Caller,
     pub(super) publishable: String,
 }
 
 pub(super) struct World {
     pub(super) app: TestApp,
     pub(super) tenants: Vec<Tenant>,
-    /// Keys that open nothing on the public listener, and on the internal one; each with what it is.
-    pub(super) wrong_public: Vec<(&'static str, String)>,
-    pub(super) wrong_internal: Vec<(&'static str, String)>,
+    /// Callers to whom nothing opens on the public listener, and on the internal one; each with what it calls with.
+    pub(super) wrong_public: Vec<(&'static str, Caller)>,
+    pub(super) wrong_internal: Vec<(&'static str, Caller)>,
     /// The id of an internal service's key.
     pub(super) service_key: String,
     /// The id of a key that has ended, which the upkeep may remove at any time.
@@ -63,10 +66,11 @@ impl World {
                 endpoint: id(&endpoint).to_owned(),
                 event: id(&event).to_owned(),
                 delivery: id(&deliveries["data"][0]).to_owned(),
-                backfill: String::new(),
                 key: id(&key).to_owned(),
+                ..Ids::nowhere()
             };
-            tenants.push(Tenant { ids, secret, publishable: text(&key, "publishable_key") });
+            let page = secret.clone();
+            tenants.push(Tenant { ids, secret, page, publishable: text(&key, "publishable_key") });
         }
         let (revoked, rotated) = (issue("m_1", false).await, issue("m_1", false).await);
         let path = |key: &Value| format!("/v1/merchants/m_1/api_keys/{}", id(key));
@@ -89,7 +93,25 @@ impl World {
         app.advance("25h").await;
         for tenant in &mut tenants {
             tenant.ids.backfill = paused_backfill(&app, tenant).await;
+            open_page(&app, tenant).await;
         }
+        let ended_session = app.portal_session("m_1", "full").await;
+        let ended_page = Caller::open_portal(app.public_addr, &ended_session).await;
+        app.internal.delete(&format!("/v1/portal_sessions/{}", id(&ended_session))).await.expect(200);
+        let unopened = app.portal_session("m_1", "full").await;
+        let page = Caller::new(app.public_addr, "").with_header("sec-fetch-site", "same-origin");
+        let pages = [
+            ("an ended session", ended_page),
+            (
+                "a session without its cookie",
+                page.clone().with_header("k-webhooks-portal", &tenants[0].ids.session),
+            ),
+            (
+                "a link in place of a cookie",
+                page.with_header("cookie", &format!("k-webhooks-portal={}", token_of(&unopened)))
+                    .with_header("k-webhooks-portal", id(&unopened)),
+            ),
+        ];
         let anywhere = [
             ("publishable", tenants[0].publishable.clone()),
             ("revoked", text(&revoked, "secret_key")),
@@ -99,10 +121,15 @@ impl World {
         let secret = text(&issue("m_1", false).await, "secret_key");
         let wrong_public = [("service", exposed(&service)), ("bootstrap", BOOTSTRAP_KEY.to_owned())];
         let wrong_internal = [("secret", secret), ("revoked service", exposed(&ended))];
+        let session_there = tenants[0].page.clone().to(app.internal_addr);
         Self {
             tenants,
-            wrong_public: wrong_public.into_iter().chain(anywhere.clone()).collect(),
-            wrong_internal: wrong_internal.into_iter().chain(anywhere).collect(),
+            wrong_public: callers(app.public_addr, &[&wrong_public[..], &anywhere].concat())
+                .chain(pages)
+                .collect(),
+            wrong_internal: callers(app.internal_addr, &[&wrong_internal[..], &anywhere].concat())
+                .chain([("a portal session", session_there)])
+                .collect(),
             service_key: service.key.id.to_string(),
             ended_key: id(&rotated).to_owned(),
             _receiver: receiver,
@@ -123,9 +150,12 @@ impl World {
     /// Who may call a route for a tenant.
     pub(super) fn callers(&self, audience: Audience, tenant: &Tenant) -> Vec<Caller> {
         match audience {
-            Anyone => vec![Caller::new(self.app.public_addr, ""), Caller::new(self.app.internal_addr, "")],
+            Anyone => [self.app.public_addr, self.app.internal_addr]
+                .map(|address| Caller::new(address, "").with_header("sec-fetch-site", "same-origin"))
+                .to_vec(),
             Operators => vec![Caller::new(self.app.internal_addr, "")],
-            Merchants => vec![tenant.secret.clone()],
+            Merchants => vec![tenant.secret.clone(), tenant.page.clone()],
+            Pages => vec![tenant.page.clone()],
             Services => {
                 vec![self.app.internal.clone(), Caller::new(self.app.internal_addr, BOOTSTRAP_KEY)]
             }
@@ -135,6 +165,8 @@ impl World {
     /// Ids of this kind that are not for the tenant's callers.
     pub(super) fn foreign(&self, tenant: &Tenant, thing: Thing) -> Vec<String> {
         let own = |other: &&Tenant| match thing {
+            // Services manage those of all merchants.
+            Session => true,
             // A merchant's keys of both modes are managed together.
             Key => other.ids.merchant == tenant.ids.merchant,
             _ => other.ids.event == tenant.ids.event,
@@ -146,6 +178,25 @@ impl World {
         }
         ids
     }
+}
+
+/// Opens a portal session of the tenant's, and makes the link of another.
+async fn open_page(app: &TestApp, tenant: &mut Tenant) {
+    let livemode = tenant.secret.key().starts_with("sk_live_");
+    let wanted = json!({ "merchant_id": tenant.ids.merchant, "livemode": livemode });
+    let session = async || app.internal.post("/v1/portal_sessions", &wanted).await.expect(201);
+    let opened = session().await;
+    tenant.page = Caller::open_portal(app.public_addr, &opened).await;
+    id(&opened).clone_into(&mut tenant.ids.session);
+    token_of(&session().await).clone_into(&mut tenant.ids.link);
+}
+
+/// Callers with these keys.
+fn callers<'a>(
+    address: SocketAddr,
+    keys: &'a [(&'static str, String)],
+) -> impl Iterator<Item = (&'static str, Caller)> + use<'a> {
+    keys.iter().map(move |(kind, key)| (*kind, Caller::new(address, key)))
 }
 
 /// A backfill that stays as it is: begun while its endpoint was off, it has made nothing.

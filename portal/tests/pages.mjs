@@ -1,0 +1,215 @@
+// Every page with a day of events behind it: nothing for axe to find in light and dark, a small first load, long lists that
+// stay light, and a picture of each in light, in dark and on a phone.
+
+import assert from "node:assert/strict";
+import { mkdir } from "node:fs/promises";
+import { accessibility, internal, launch, receiver, run, service, session, watched } from "./support.mjs";
+
+const MERCHANT = "m_lumen_books";
+const PICTURES = process.env.K_WEBHOOKS_PICTURES;
+const FIRST_LOAD_BYTES_MAX = 100_000;
+const STEPS = 96;
+
+const KINDS = [
+  ["charge.succeeded", "charge", "ch"],
+  ["charge.succeeded", "charge", "ch"],
+  ["charge.succeeded", "charge", "ch"],
+  ["charge.failed", "charge", "ch"],
+  ["payout.paid", "payout", "po"],
+  ["refund.created", "refund", "re"],
+  ["charge.refunded", "charge", "ch"],
+  ["dispute.created", "dispute", "dp"],
+];
+
+const browser = await launch();
+const wrong = [];
+await mkdir(PICTURES, { recursive: true });
+const [orders, ledger, staging] = [await receiver(), await receiver(), await receiver()];
+const seen = {};
+
+/** A merchant's browser, with a session of its own. */
+async function open(options = {}) {
+  const context = await browser.newContext({ locale: "en-GB", timezoneId: "Europe/Berlin", ...options });
+  const page = await watched(context, wrong);
+  await page.goto((await session(MERCHANT, { expires_in: "2h" })).url);
+  await page.getByRole("heading", { level: 1 }).waitFor();
+  return page;
+}
+
+const settled = (page) => page.waitForFunction(() => !document.body.innerText.includes("Loading…"));
+const advance = (by) => internal("POST", "/v1/test_clock/advance", { by });
+
+async function endpoint(body) {
+  const key = await internal("POST", `/v1/merchants/${MERCHANT}/api_keys`, { livemode: false });
+  const response = await fetch(`${service.public}/v1/webhook_endpoints`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${key.secret_key}`, "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  return response.json();
+}
+
+/** The pages, once there is something on them; each with what it needs to have shown. */
+const pages = () => [
+  ["overview", "", "By endpoint"],
+  ["events", "/events", "charge.succeeded"],
+  ["event", `/events/${seen.failing}`, "What happened"],
+  ["endpoints", "/endpoints", "Failing"],
+  ["endpoint", `/endpoints/${seen.staging}`, "Failing since"],
+  ["verify", "/verify", "Three things to paste"],
+  ["start", "/start", "Verify it in your language"],
+];
+
+async function visit(page, path, text) {
+  await page.goto(`${service.public}/portal${path}`);
+  await page.locator("main").getByText(text).first().waitFor();
+  await settled(page);
+  await page.waitForLoadState("load");
+}
+
+await run([
+  ["an empty account leads to the first steps, and axe finds nothing there", async () => {
+    const page = await open();
+    for (const path of ["", "/events", "/endpoints", "/start"]) {
+      await page.goto(`${service.public}/portal${path}`);
+      await page.locator("main").getByText(/Receive your first|Get started/).first().waitFor();
+      await settled(page);
+      assert.deepEqual(await accessibility(page), [], path);
+    }
+    await page.goto(`${service.public}/portal`);
+    await page.getByText("Get started").waitFor();
+    await page.screenshot({ path: `${PICTURES}/empty-light.png` });
+    await page.context().close();
+  }],
+  ["a day passes, in which one endpoint begins to fail", async () => {
+    seen.orders = (await endpoint({ url: orders.url.replace("hooks", "orders"), description: "Orders and fulfilment" })).id;
+    const payouts = ["payout.created", "payout.paid", "payout.failed"];
+    seen.ledger = (await endpoint({ url: ledger.url.replace("hooks", "ledger"), description: "Bookkeeping", enabled_events: payouts })).id;
+    seen.staging = (await endpoint({ url: staging.url.replace("hooks", "staging") })).id;
+    for (let step = 0; step < STEPS; step++) {
+      staging.status = step > STEPS * 0.7 ? 503 : 200;
+      orders.status = step % 17 === 3 ? 500 : 200;
+      const busy = 2 + Math.round(5 * (1 + Math.sin(step / 9)));
+      const events = Array.from({ length: busy }, (_, index) => {
+        const [type, object, prefix] = KINDS[(step * 5 + index * 3) % KINDS.length];
+        const number = step * 31 + index * 7;
+        return {
+          merchant_id: MERCHANT,
+          livemode: false,
+          type,
+          data: {
+            object: {
+              id: `${prefix}_${(number * 7919 + 46_656).toString(36)}`,
+              object,
+              amount: 900 + ((number * 7919) % 48_000),
+              currency: "eur",
+              description: `Order ${10_200 + number}`,
+              customer: { name: "Ada Byron", email: "ada@example.com" },
+            },
+          },
+        };
+      });
+      const published = await internal("POST", "/v1/events/batch", { events });
+      if (step === STEPS - 2) seen.failing = published.data[0].id;
+      await advance("15m");
+    }
+  }],
+  ["the first load is small", async () => {
+    const context = await browser.newContext();
+    const page = await watched(context, wrong);
+    const network = await context.newCDPSession(page);
+    await network.send("Network.enable");
+    const files = new Map();
+    let bytes = 0;
+    network.on("Network.responseReceived", ({ requestId, response }) => {
+      if (new URL(response.url).pathname.startsWith("/portal") && !response.url.endsWith("/session")) files.set(requestId, response);
+    });
+    network.on("Network.loadingFinished", ({ requestId, encodedDataLength }) => {
+      if (files.has(requestId)) bytes += encodedDataLength;
+    });
+    await page.goto((await session(MERCHANT)).url);
+    await page.getByText("By endpoint").waitFor();
+    const coded = [...files.values()].filter(({ headers }) => /^(br|gzip)$/.test(headers["Content-Encoding"] ?? headers["content-encoding"] ?? ""));
+    assert(files.size >= 3 && coded.length >= 3, `${files.size} files, ${coded.length} compressed`);
+    console.log(`the first load has ${bytes} bytes in ${files.size} files`);
+    assert(bytes > 10_000 && bytes <= FIRST_LOAD_BYTES_MAX, `${bytes} bytes`);
+    await context.close();
+  }],
+  ["a long list keeps few rows, however far it is scrolled", async () => {
+    const page = await open({ viewport: { width: 1280, height: 900 } });
+    await visit(page, "/events", "charge.succeeded");
+    const rows = page.locator("main").getByRole("listitem");
+    let most = 0;
+    const end = page.getByText(/entries, and no more/);
+    for (let turn = 0; turn < 60 && !(await end.isVisible()); turn++) {
+      await page.mouse.wheel(0, 1500);
+      await settled(page);
+      most = Math.max(most, await rows.count());
+    }
+    await end.waitFor();
+    const all = Number((await end.innerText()).match(/\d+/)[0]);
+    assert(all > 400 && most < 80, `${most} of ${all} rows`);
+    await page.context().close();
+  }],
+  ...["light", "dark"].map((appearance) => [
+    `axe finds nothing on any page in ${appearance}, and each has its picture`,
+    async () => {
+      const page = await open({ colorScheme: appearance, viewport: { width: 1360, height: 900 } });
+      for (const [name, path, text] of pages()) {
+        await visit(page, path, text);
+        assert.deepEqual(await accessibility(page), [], name);
+        await page.screenshot({ path: `${PICTURES}/${name}-${appearance}.png` });
+      }
+      await visit(page, `/endpoints/${seen.staging}`, "Settings");
+      for (const [name, title] of [["edit", "Edit"], ["rotate", "Rotate secret"], ["delete", "Delete"], ["backfill", "Send past events"]]) {
+        await page.getByRole("button", { name: title, exact: true }).click();
+        await page.getByRole("dialog").waitFor();
+        if (name === "edit") await page.getByLabel("Only these").check();
+        if (name === "backfill") {
+          await page.getByRole("button", { name: "Count first" }).click();
+          await page.getByText(/events? match/).waitFor();
+        }
+        assert.deepEqual(await accessibility(page), [], name);
+        await page.screenshot({ path: `${PICTURES}/${name}-${appearance}.png` });
+        await page.keyboard.press("Escape");
+        await page.getByRole("dialog").waitFor({ state: "detached" });
+      }
+      await visit(page, `/events/${seen.failing}`, "What happened");
+      for (const part of ["Request", "Signature", "curl"]) {
+        await page.getByRole("button", { name: part, exact: true }).first().click();
+        await settled(page);
+        assert.deepEqual(await accessibility(page), [], part);
+        await page.screenshot({ path: `${PICTURES}/event-${part.toLowerCase()}-${appearance}.png` });
+      }
+      await page.context().close();
+    },
+  ]),
+  ["on a phone every page fits, and axe finds nothing", async () => {
+    const page = await open({ viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
+    for (const [name, path, text] of pages()) {
+      await visit(page, path, text);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert(wide <= 0, `${name} is ${wide} pixels too wide`);
+      assert.deepEqual(await accessibility(page), [], name);
+      await page.screenshot({ path: `${PICTURES}/${name}-phone.png` });
+    }
+    await page.context().close();
+  }],
+  ["whatever colour the platform has, it can be read", async () => {
+    for (const accent of ["#ffee00", "#101010", "#e0f0ff", "#ff3366"]) {
+      for (const appearance of ["light", "dark"]) {
+        const context = await browser.newContext();
+        const page = await watched(context, wrong);
+        await page.goto((await session(MERCHANT, { theme: { accent, appearance } })).url);
+        await page.getByText("By endpoint").waitFor();
+        assert.deepEqual(await accessibility(page), [], `${accent} ${appearance}`);
+        await context.close();
+      }
+    }
+  }],
+]);
+
+await browser.close();
+[orders, ledger, staging].forEach((one) => one.close());
+assert.deepEqual(wrong, []);
+console.log("every page is well");
