@@ -141,10 +141,26 @@ impl SqliteStore {
 
 #[cfg(test)]
 mod tests {
-    use sqlx::Connection as _;
+    use sqlx::{AssertSqlSafe, Connection as _};
 
     use super::*;
-    use crate::store::StoreError;
+    use crate::{
+        entropy::Entropy,
+        store::{StoreError, sql},
+    };
+
+    #[tokio::test]
+    async fn a_look_for_due_work_reads_its_index_and_no_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("k.db").display());
+        let store = SqliteStore::open(&url, Arc::new(IdSource::new(Entropy::os()))).await.unwrap();
+        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", sql::DUE));
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(explain).bind(0).fetch_all(&mut *store.read().await.unwrap()).await.unwrap();
+        let by_time: Vec<_> = plan.iter().filter(|step| step.3.contains("deliveries_due")).collect();
+        assert_eq!(by_time.len(), 2, "{plan:?}");
+        assert!(by_time.iter().all(|step| step.3.contains("USING COVERING INDEX")), "{plan:?}");
+    }
 
     #[tokio::test]
     async fn a_read_that_takes_too_long_is_ended_and_the_connection_serves_on() {

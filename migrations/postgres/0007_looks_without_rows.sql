@@ -1,0 +1,2 @@
+-- The embedded engine's index by time names the endpoint, so that a look for due work need not read rows. Here it would
+-- read them all the same: nobody has vacuumed yet what was written a moment ago.
