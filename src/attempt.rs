@@ -81,8 +81,7 @@ impl Attempter {
             delivery_id: &delivery.id.to_string(),
             attempt: delivery.attempt_count + 1,
         };
-        let mut headers =
-            envelope.headers(&secrets, now.seconds(), &delivery.body).map_err(unsendable)?;
+        let mut headers = envelope.headers(&secrets, now.seconds(), &delivery.body).map_err(unsendable)?;
         if let Some(told) = told {
             headers.insert(TRACEPARENT, HeaderValue::try_from(told.to_string()).map_err(unsendable)?);
         }
