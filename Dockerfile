@@ -6,6 +6,7 @@ COPY .cargo ./.cargo
 COPY src ./src
 COPY migrations ./migrations
 COPY portal/dist ./portal/dist
+COPY sdks/rust ./sdks/rust
 COPY benches ./benches
 RUN cargo build --release --locked --bin k-webhooks
 

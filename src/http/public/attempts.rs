@@ -9,8 +9,9 @@ use utoipa_axum::routes;
 
 use super::deliveries;
 use crate::{
-    attempt::{Sent, headers, open},
+    attempt::open,
     delivery::{Attempt, Delivery},
+    headers::Envelope,
     http::{Api, auth::Merchant, error::ApiError, path::Path, routes::Routes, view},
     id::DeliveryId,
     merchant::Tenant,
@@ -81,15 +82,14 @@ async fn request(
     let sealed = store.signing_secrets_at(delivery.endpoint_id, attempt.started_at).await?;
     let secrets: Result<Vec<_>, _> = sealed.iter().map(|secret| open(vault, secret)).collect();
     let secrets = secrets.map_err(ApiError::internal)?;
-    let sent = Sent {
-        event_id: delivery.event_id,
-        event_type: delivery.event_type,
-        delivery_id: delivery.id,
-        number: attempt.number,
-        body: &event.body,
+    let envelope = Envelope {
+        event_id: &delivery.event_id.to_string(),
+        event_type: delivery.event_type.as_str(),
+        delivery_id: &delivery.id.to_string(),
+        attempt: attempt.number,
     };
-    let headers = headers(&sent, &secrets.iter().collect::<Vec<_>>(), attempt.started_at)
-        .map_err(ApiError::internal)?;
+    let (secrets, at) = (secrets.iter().collect::<Vec<_>>(), attempt.started_at.seconds());
+    let headers = envelope.headers(&secrets, at, &event.body).map_err(ApiError::internal)?;
     let headers = headers
         .iter()
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
