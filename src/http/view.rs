@@ -37,8 +37,10 @@ constants! {
     pub(super) IsList "list",
     pub(super) IsPortalSession "portal_session",
     pub(super) IsReconciliation "reconciliation",
+    pub(super) IsStatistics "statistics",
     pub(super) IsTimeline "timeline",
     pub(super) IsWebhookEndpoint "webhook_endpoint",
+    pub(super) IsWebhookEndpointHealth "webhook_endpoint_health",
 }
 
 fn seconds(at: Option<UnixMs>) -> Option<i64> {

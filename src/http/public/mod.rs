@@ -7,6 +7,7 @@ pub(super) mod endpoints;
 mod events;
 mod portal;
 mod reconciliations;
+mod statistics;
 mod stream;
 mod timeline;
 
@@ -55,4 +56,5 @@ fn all() -> Routes {
         .merge(timeline::router())
         .merge(reconciliations::router())
         .merge(portal::router())
+        .merge(statistics::router())
 }
