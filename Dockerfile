@@ -5,6 +5,7 @@ COPY Cargo.toml Cargo.lock build.rs config.toml ./
 COPY .cargo ./.cargo
 COPY src ./src
 COPY migrations ./migrations
+COPY sdks/rust ./sdks/rust
 COPY benches ./benches
 RUN cargo build --release --locked --bin k-webhooks
 

@@ -1,18 +1,19 @@
 .PHONY: test sdks deployment image-check run bench micro instructions crash deny advisories fuzz fuzz-short
 
 # Everything that must hold: formatting, lints, documentation, every test. `--all-targets` in one profile, so that
-# each crate is built once.
+# each crate is built once. The library for receivers is also looked at without the features that its tests bring.
 test:
 	tests/install-engines
 	tests/install-languages
 	tests/install-browser
 	tests/install-schemathesis
 	cargo fmt --all --check
-	cargo clippy --all-targets --locked -- --deny warnings
-	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --locked
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	cargo check --locked --package k-payments-webhooks
+	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --locked
 	$(MAKE) deny
 	$(MAKE) deployment
-	cargo test --locked
+	cargo test --workspace --locked
 	$(MAKE) sdks K_WEBHOOKS_BIN=target/debug/k-webhooks
 	$(MAKE) fuzz-short
 

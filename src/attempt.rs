@@ -2,23 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::HeaderValue;
 
 use crate::{
     clock::{Clock, UnixMs},
     delivery::{AbandonedReason, Attempt, AttemptResult, LeasedDelivery, Verdict},
     endpoint::{Destination, LIVING_SECRETS_MAX, Opened},
     endpoint_url::EndpointUrl,
+    headers::Envelope,
     id::IdSource,
     schedule::{Next, Schedule, parse_retry_after},
-    signature::{SigningSecret, k_payments_signature, standard_webhooks_signature},
+    signature::SigningSecret,
     trace::{TRACEPARENT, TraceContext, Tracer},
     transport::{AttemptRequest, Exchange, Failure, FailureCode, Response, Transport},
     vault::Vault,
 };
-
-/// How the service names itself to receivers.
-pub const USER_AGENT: &str = "K-Payments-Webhooks/1.0";
 
 /// Makes attempts.
 #[derive(Clone)]
@@ -77,7 +75,13 @@ impl Attempter {
         let opened = delivery.destination.opened(|destination| self.opened(destination, now))?;
         let secrets: Vec<_> = living(&opened.secrets, now).collect();
         let unsendable = |error| format!("a header cannot be sent: {error}");
-        let mut headers = headers(delivery, &secrets, now).map_err(unsendable)?;
+        let envelope = Envelope {
+            event_id: &delivery.event_id.to_string(),
+            event_type: delivery.event_type.as_str(),
+            delivery_id: &delivery.id.to_string(),
+            attempt: delivery.attempt_count + 1,
+        };
+        let mut headers = envelope.headers(&secrets, now.seconds(), &delivery.body).map_err(unsendable)?;
         if let Some(told) = told {
             headers.insert(TRACEPARENT, HeaderValue::try_from(told.to_string()).map_err(unsendable)?);
         }
@@ -187,38 +191,6 @@ fn judge(response: &Response) -> Option<Failure> {
 fn asked_pause(response: &Response, now: UnixMs) -> Option<Duration> {
     let overloaded = matches!(response.status, 429 | 503);
     response.retry_after.as_deref().filter(|_| overloaded).and_then(|value| parse_retry_after(value, now))
-}
-
-fn headers(
-    delivery: &LeasedDelivery,
-    secrets: &[&SigningSecret],
-    now: UnixMs,
-) -> Result<HeaderMap, header::InvalidHeaderValue> {
-    const SIGNATURE: HeaderName = HeaderName::from_static("k-payments-signature");
-    const EVENT_ID: HeaderName = HeaderName::from_static("k-payments-event-id");
-    const EVENT_TYPE: HeaderName = HeaderName::from_static("k-payments-event-type");
-    const DELIVERY_ID: HeaderName = HeaderName::from_static("k-payments-delivery-id");
-    const ATTEMPT: HeaderName = HeaderName::from_static("k-payments-attempt");
-    const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
-    const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-    const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-
-    let (seconds, body) = (now.seconds(), delivery.body.as_ref());
-    let event_id = delivery.event_id.to_string();
-    let standard = standard_webhooks_signature(secrets, &event_id, seconds, body);
-
-    let mut headers = HeaderMap::with_capacity(11);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-    headers.insert(SIGNATURE, HeaderValue::try_from(k_payments_signature(secrets, seconds, body))?);
-    headers.insert(EVENT_ID, HeaderValue::try_from(&event_id)?);
-    headers.insert(EVENT_TYPE, HeaderValue::from_static(delivery.event_type.as_str()));
-    headers.insert(DELIVERY_ID, HeaderValue::try_from(delivery.id.to_string())?);
-    headers.insert(ATTEMPT, HeaderValue::from(delivery.attempt_count + 1));
-    headers.insert(WEBHOOK_ID, HeaderValue::try_from(event_id)?);
-    headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
-    headers.insert(WEBHOOK_SIGNATURE, HeaderValue::try_from(standard)?);
-    Ok(headers)
 }
 
 #[cfg(test)]

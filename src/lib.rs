@@ -20,6 +20,7 @@ pub mod endpoint;
 pub mod merchant;
 
 pub mod endpoint_url;
+pub mod headers;
 pub mod schedule;
 pub mod signature;
 

@@ -10,7 +10,7 @@ use k_webhooks::{
     http::internal::parse_event,
     id::{DeliveryId, EventId},
     schedule::Schedule,
-    signature::{SigningSecret, TOLERANCE, k_payments_signature, verify},
+    signature::{SigningSecret, TOLERANCE, sign_header, verify},
 };
 
 use crate::Case;
@@ -40,12 +40,12 @@ fn signing() -> Vec<Case> {
     let newer = secret("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
     let older = secret("whsec_ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=");
     let body = vec![b'x'; BODY_BYTES];
-    let header = k_payments_signature(&[&newer], NOW.seconds(), &body);
+    let header = sign_header(&[&newer], NOW.seconds(), &body);
     let altered = [&body[1..], b"y"].concat();
     let sign = |name, secrets: Vec<SigningSecret>, body: Vec<u8>| {
         case(name, 500, move || {
             let secrets: Vec<&SigningSecret> = black_box(&secrets).iter().collect();
-            k_payments_signature(&secrets, NOW.seconds(), black_box(&body))
+            sign_header(&secrets, NOW.seconds(), black_box(&body))
         })
     };
     let check = |name, header: String, body: Vec<u8>, holds: bool| {

@@ -99,6 +99,7 @@ fn start(storage: &Storage, settings: &[(&str, &str)]) -> (Child, String, String
         .args(["serve", "--config", "/dev/null"])
         .current_dir(storage.folder.path())
         .env("K_WEBHOOKS__DATABASE__URL", &storage.url)
+        .env("XDG_CONFIG_HOME", storage.folder.path())
         .env("K_WEBHOOKS__SERVER__LISTEN", "127.0.0.1:0")
         .env("K_WEBHOOKS__INTERNAL__LISTEN", "127.0.0.1:0")
         .env("K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY", KEY)

@@ -1,6 +1,6 @@
 //! The header of a signature, as a receiver gets it. The input is the header up to the first line break, then the body.
 
-use k_webhooks::signature::{SigningSecret, TOLERANCE, VerifyError, k_payments_signature, verify};
+use k_webhooks::signature::{SigningSecret, TOLERANCE, VerifyError, sign_header, verify};
 
 const NOW: i64 = 1_749_651_729;
 
@@ -14,12 +14,12 @@ pub(crate) fn check(data: &[u8]) {
     let header = String::from_utf8_lossy(header);
     let verdict = verify(&header, body, &secret, NOW, TOLERANCE);
 
-    let signed = k_payments_signature(&[&secret], NOW, body);
+    let signed = sign_header(&[&secret], NOW, body);
     if verdict.is_ok() {
         // Nothing but the signature of this body at the time that is named will do.
         let time = header.split(',').find_map(|part| part.trim().strip_prefix("t=")).expect("a time");
         if let Some(seconds) = time.parse::<i64>().ok().filter(|seconds| seconds.to_string() == time) {
-            let signed = k_payments_signature(&[&secret], seconds, body);
+            let signed = sign_header(&[&secret], seconds, body);
             let (_, signature) = signed.split_once("v1=").expect("a signature");
             assert!(header.to_ascii_lowercase().contains(signature), "{header}");
         }

@@ -1,18 +1,30 @@
 //! The command line: a file for each subcommand.
 
+mod api;
 mod backfill;
+mod check;
 mod demo;
 mod doctor;
 mod export;
+mod forward;
 mod healthcheck;
+mod http;
 mod keys;
+mod listen;
+mod profile;
+mod resources;
 mod serve;
 mod sign;
+mod trigger;
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -55,6 +67,27 @@ enum Command {
     Sign(sign::SignArgs),
     /// Checks a K-Payments-Signature against the body on standard input, and says why it fails.
     Verify(sign::VerifyArgs),
+    /// Forwards a merchant's events to a receiver as they happen.
+    Listen(listen::ListenArgs),
+    /// Publishes a realistic sample of an event.
+    Trigger(trigger::TriggerArgs),
+    /// Puts a receiver through good and hostile requests, and says what it must change.
+    Check(check::CheckArgs),
+    /// Events of a running service.
+    #[command(subcommand)]
+    Events(resources::Events),
+    /// Endpoints of a running service.
+    #[command(subcommand)]
+    Endpoints(resources::Endpoints),
+    /// Deliveries of a running service.
+    #[command(subcommand)]
+    Deliveries(resources::Deliveries),
+    /// Completions for a shell, such as: k-webhooks completions bash > /etc/bash_completion.d/k-webhooks
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Where the configuration comes from.
@@ -174,6 +207,15 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Keys(command) => command.run().await?,
         Command::Sign(args) => args.run().await?,
         Command::Verify(args) => return args.run().await,
+        Command::Listen(args) => args.run().await?,
+        Command::Trigger(args) => args.run().await?,
+        Command::Check(args) => return args.run().await,
+        Command::Events(command) => command.run().await?,
+        Command::Endpoints(command) => command.run().await?,
+        Command::Deliveries(command) => command.run().await?,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "k-webhooks", &mut std::io::stdout());
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -208,10 +250,9 @@ fn filter(directives: &str) -> Result<EnvFilter> {
     Ok(filter)
 }
 
-/// Writes a line of the program's answer.
-#[expect(clippy::print_stdout, reason = "the command line's answers go to standard output")]
+/// Writes a line of the program's answer. Who reads only its beginning, such as `head`, is no error.
 fn say(line: &str) {
-    println!("{line}");
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 #[expect(clippy::print_stderr, reason = "the command line's errors go to standard error")]
@@ -222,6 +263,11 @@ fn fail(line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_commands_and_their_arguments_are_in_order() {
+        Cli::command().debug_assert();
+    }
 
     #[test]
     fn untrusted_receivers_are_not_errors_of_the_service_unless_asked_for() {

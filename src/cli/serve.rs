@@ -4,7 +4,10 @@ use anyhow::Result;
 use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::say;
+use super::{
+    profile::{self, Profile},
+    say,
+};
 use crate::{
     app::{App, Role},
     audit::Author,
@@ -44,6 +47,14 @@ async fn introduce(app: &App) -> Result<()> {
     let tenant = Tenant { merchant_id: "m_demo".parse().map_err(anyhow::Error::msg)?, livemode: false };
     let merchant = issuer.issue_merchant_key(tenant).await?;
     let (public, internal) = (app.public_url()?, app.internal_url()?);
+    let kept = Profile {
+        url: Some(public.clone()),
+        key: Some(merchant.secret.clone()),
+        internal_url: Some(internal.clone()),
+        service_key: Some(service.secret.clone()),
+        merchant: Some("m_demo".to_owned()),
+    };
+    let kept = profile::folder().map(|folder| profile::keep_development(&folder, &kept));
     let (service, merchant) = (service.secret.expose_secret(), merchant.secret.expose_secret());
     say(&format!(
         r#"First start. These keys are shown once; `k-webhooks keys create` makes others.
@@ -68,5 +79,19 @@ See it:
   curl {public}/v1/events -H "Authorization: Bearer {merchant}"
 "#
     ));
+    match kept {
+        Some(Ok(path)) => say(&format!(
+            r"Or, with these keys, which are kept in {} for you alone:
+
+  k-webhooks listen --forward-to http://127.0.0.1:3000/hooks
+  k-webhooks trigger charge.succeeded
+",
+            path.display()
+        )),
+        Some(Err(error)) => {
+            tracing::warn!(%error, "the keys are not kept for the command line; K_WEBHOOKS_KEY and K_WEBHOOKS_SERVICE_KEY give them");
+        }
+        None => {}
+    }
     Ok(())
 }

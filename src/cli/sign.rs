@@ -11,7 +11,7 @@ use super::{fail, say};
 use crate::{
     clock::Clock,
     config::secret_of,
-    signature::{SigningSecret, k_payments_signature, verify},
+    signature::{SigningSecret, sign_header, verify},
 };
 
 #[derive(Args)]
@@ -46,7 +46,8 @@ pub(super) struct VerifyArgs {
     now: Option<i64>,
 }
 
-const VARIABLE: &str = "K_WEBHOOKS_SIGNING_SECRET";
+/// What gives a signing secret to the commands that sign and verify.
+pub(super) const VARIABLE: &str = "K_WEBHOOKS_SIGNING_SECRET";
 
 impl SecretArgs {
     fn secret(self) -> Result<SigningSecret> {
@@ -70,7 +71,7 @@ async fn body() -> Result<Vec<u8>> {
 impl SignArgs {
     pub(super) async fn run(self) -> Result<()> {
         let secret = self.secret.secret()?;
-        say(&k_payments_signature(&[&secret], self.timestamp.unwrap_or_else(now), &body().await?));
+        say(&sign_header(&[&secret], self.timestamp.unwrap_or_else(now), &body().await?));
         Ok(())
     }
 }

@@ -24,6 +24,8 @@ const LOOK_BACK: u32 = 1000;
 #[derive(Debug)]
 pub struct Follower {
     tenant: Tenant,
+    /// The event behind which it began.
+    place: Option<EventId>,
     /// The greatest id that was looked at.
     reached: EventId,
     /// How far behind it others may yet turn up.
@@ -46,9 +48,9 @@ impl Follower {
     pub async fn from_now(store: &dyn Store, tenant: Tenant, overlap: Duration, now: UnixMs) -> Result<Self> {
         let newest = Page { limit: 1, position: Position::First };
         let newest = store.list_events(&tenant, &EventFilter::default(), &newest).await?;
-        let newest = newest.and_then(|page| page.items.into_iter().next()).map(|event| event.id);
-        let reached = newest.unwrap_or_else(|| EventId::lowest_at(UnixMs(0)));
-        let mut follower = Self { tenant, reached, overlap, told: BTreeSet::new() };
+        let place = newest.and_then(|page| page.items.into_iter().next()).map(|event| event.id);
+        let reached = place.unwrap_or_else(|| EventId::lowest_at(UnixMs(0)));
+        let mut follower = Self { tenant, place, reached, overlap, told: BTreeSet::new() };
         follower.told = follower.behind(store, now).await?.into_iter().collect();
         Ok(follower)
     }
@@ -59,7 +61,13 @@ impl Follower {
     pub fn from_event(tenant: Tenant, event: EventId, overlap: Duration) -> Self {
         let reached =
             if overlap.is_zero() { event } else { EventId::lowest_at(event.made_at().minus(overlap)) };
-        Self { tenant, reached, overlap, told: BTreeSet::from([event]) }
+        Self { tenant, place: Some(event), reached, overlap, told: BTreeSet::from([event]) }
+    }
+
+    /// The event behind which it began, where there was one.
+    #[must_use]
+    pub fn place(&self) -> Option<EventId> {
+        self.place
     }
 
     /// The next events.

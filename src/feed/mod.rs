@@ -78,13 +78,15 @@ impl Feed {
         Some(Seat { feed: self.clone(), tenant: tenant.clone(), accepted: streams.accepted.subscribe() })
     }
 
-    fn anybody_listens(&self) -> bool {
-        self.0.open.load(Ordering::SeqCst) > 0
+    /// How many streams are open in this process.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.0.open.load(Ordering::SeqCst)
     }
 
     /// Events of these tenants are on disk.
     pub fn accepted<'a>(&self, tenants: impl Iterator<Item = &'a Tenant>) {
-        if self.anybody_listens() {
+        if self.streams() > 0 {
             let streams = self.tenants();
             tenants.filter_map(|tenant| streams.get(tenant)).for_each(|of| of.accepted.send_replace(()));
         }
@@ -92,7 +94,7 @@ impl Feed {
 
     /// Another process has done something: perhaps it has accepted events.
     pub fn others_may_have_accepted(&self) {
-        if self.anybody_listens() {
+        if self.streams() > 0 {
             self.tenants().values().for_each(|of| of.accepted.send_replace(()));
         }
     }
@@ -162,7 +164,7 @@ mod tests {
         assert!(feed.open(&Tenant { livemode: true, ..ours.clone() }, 2).is_some());
         drop(seats);
         assert!(feed.open(&ours, 1).is_some());
-        assert!(!feed.anybody_listens() && feed.tenants().is_empty(), "nothing is kept of what has ended");
+        assert!(feed.streams() == 0 && feed.tenants().is_empty(), "nothing is kept of what has ended");
     }
 
     #[test]

@@ -55,6 +55,7 @@ impl Watch {
             lanes: api.dispatcher.lane_use(),
             hears_others: api.dispatcher.is_hearing(),
             accept_queue: api.ingest.waiting(),
+            streams: api.dispatcher.feed().streams(),
         });
         *looked_at = Some(Instant::now());
     }

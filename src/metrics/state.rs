@@ -28,6 +28,8 @@ pub struct State {
     pub hears_others: bool,
     /// Requests that wait to be stored.
     pub accept_queue: usize,
+    /// Streams that merchants follow.
+    pub streams: usize,
 }
 
 /// The gauges that show it.
@@ -46,6 +48,7 @@ pub(super) struct States {
     lanes_troubled: Gauge,
     hears_others: Gauge,
     accept_queue: Gauge,
+    streams: Gauge,
     process: Process,
 }
 
@@ -129,6 +132,7 @@ impl States {
                 "Requests that wait for the commit under way",
                 Gauge::default(),
             ),
+            streams: add.add("k_webhooks_streams", "Live streams that merchants follow", Gauge::default()),
             process: Process {
                 cpu: add.add("process_cpu_seconds", "Time of processors used", Counter::default()),
                 resident: add.add("process_resident_memory_bytes", "Memory in use", Float::default()),
@@ -165,6 +169,7 @@ impl States {
         self.lanes_troubled.set(whole(lanes.troubled));
         self.hears_others.set(state.hears_others.into());
         self.accept_queue.set(whole(state.accept_queue));
+        self.streams.set(whole(state.streams));
         self.process.show(ProcessUse::read(Path::new("/proc/self")));
     }
 }

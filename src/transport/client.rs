@@ -29,7 +29,7 @@ use super::{
     lookup::Lookups,
     tls::tls_config,
 };
-use crate::{attempt::USER_AGENT, endpoint_url::EndpointUrl};
+use crate::{endpoint_url::EndpointUrl, headers::USER_AGENT};
 
 /// No connection is kept for longer while nothing is sent on it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);

@@ -20,6 +20,7 @@ fn every_test_that_the_table_of_attacks_names_exists() {
     let mut code = String::new();
     sources(&root.join("src"), &mut code);
     sources(&root.join("tests"), &mut code);
+    sources(&root.join("sdks/rust"), &mut code);
     let table = fs::read_to_string(root.join("docs/security.md")).unwrap();
     // In backquotes, of words with underscores: what else stands so is code that is named by its path.
     let names = table

@@ -1,6 +1,7 @@
 //! One test binary: the service as its users see it, in this process and, where it is killed, as a process of its own.
 //! `suite` is compiled once for each engine.
 
+mod check;
 mod cli;
 mod docs;
 mod doctor;
@@ -11,4 +12,5 @@ mod packaging;
 mod postgres;
 mod sqlite;
 mod support;
+mod tools;
 mod vectors;

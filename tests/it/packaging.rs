@@ -1,6 +1,7 @@
 //! What the service is shipped in: the image, the systemd unit, and the confinement that both promise.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt as _,
     path::Path,
@@ -123,6 +124,57 @@ fn the_image_is_built_from_every_file_that_the_program_is() {
         let is_back = back.iter().any(|folder| holds(&folder[1..]));
         assert!(is_back || !out.iter().any(|folder| holds(folder)), "{path} is in .dockerignore");
     }
+}
+
+#[tokio::test]
+async fn the_image_is_built_from_what_is_copied_into_it() {
+    let (image, ignored) = (file("Dockerfile"), file(".dockerignore"));
+    assert!(image.contains("COPY sdks/rust ./sdks/rust"), "it is a member of the workspace");
+    assert!(ignored.lines().any(|line| line == "!sdks/rust"), "it is in the context");
+}
+
+/// What is uploaded when it is published: the library alone, which needs nothing from beside it.
+#[tokio::test]
+async fn the_library_for_receivers_can_be_packaged() {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["package", "--list", "--allow-dirty", "--offline", "--package", "k-payments-webhooks"]);
+    let listed = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().await.unwrap();
+    assert!(listed.status.success(), "{listed:?}");
+    let files = String::from_utf8(listed.stdout).unwrap();
+    let files: Vec<&str> = files.lines().collect();
+    for needed in ["Cargo.toml", "README.md", "src/lib.rs", "src/signature.rs"] {
+        assert!(files.contains(&needed), "{needed}: {files:?}");
+    }
+    assert!(!files.iter().any(|file| file.starts_with("tests/")), "{files:?}");
+}
+
+#[tokio::test]
+async fn the_library_for_receivers_brings_neither_a_runtime_nor_an_http_library_unless_asked_to() {
+    let brought = async |features: &str| {
+        let mut command = Command::new(env!("CARGO"));
+        command.args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--package",
+            "k-payments-webhooks",
+            "--edges",
+            "normal",
+        ]);
+        command.args(["--prefix", "none", "--features", features]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let tree = command.output().await.unwrap();
+        assert!(tree.status.success(), "{tree:?}");
+        let tree = String::from_utf8(tree.stdout).unwrap();
+        tree.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect::<BTreeSet<String>>()
+    };
+    let alone = brought("").await;
+    assert!(alone.contains("hmac") && alone.contains("serde_json"), "{alone:?}");
+    for heavy in ["tokio", "hyper", "http", "axum-core", "sqlx", "rustls"] {
+        assert!(!alone.contains(heavy), "{heavy}: {alone:?}");
+    }
+    let with_axum = brought("axum").await;
+    assert!(with_axum.contains("axum-core") && !with_axum.contains("tokio"), "{with_axum:?}");
+    assert!(brought("publisher").await.contains("tokio"));
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use k_webhooks::signature::{SigningSecret, VerifyError, k_payments_signature, verify};
+use k_webhooks::event::EventType;
+use k_webhooks::signature::{SigningSecret, VerifyError, sign_header, verify};
 use serde_json::Value;
 
 const VECTORS: &str = include_str!("../../sdks/vectors.json");
@@ -32,12 +33,20 @@ fn the_service_judges_every_case_of_the_libraries_as_they_do() {
 }
 
 #[test]
+fn the_library_knows_every_event_type_of_the_service_and_no_other() {
+    let known: Vec<&str> =
+        k_payments_webhooks::EventType::KNOWN.iter().map(k_payments_webhooks::EventType::as_str).collect();
+    let types: Vec<&str> = EventType::ALL.iter().map(|event_type| event_type.as_str()).collect();
+    assert_eq!(known, types);
+}
+
+#[test]
 fn the_service_signs_as_the_libraries_expect() {
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     for case in vectors["signing"].as_array().unwrap() {
         let secrets: Vec<SigningSecret> = case["secrets"].as_array().unwrap().iter().map(secret).collect();
         let secrets: Vec<&SigningSecret> = secrets.iter().collect();
-        let header = k_payments_signature(&secrets, case["time"].as_i64().unwrap(), &body(case));
+        let header = sign_header(&secrets, case["time"].as_i64().unwrap(), &body(case));
         assert_eq!(header, case["header"].as_str().unwrap(), "{}", case["name"]);
     }
 }

@@ -61,7 +61,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Any:
     options = ["--set", "server.listen=127.0.0.1:0", "--set", "internal.listen=127.0.0.1:0"]
     process = subprocess.Popen(
         [str(Path(BIN).resolve()), "serve", *options],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=folder, env={**os.environ, "XDG_CONFIG_HOME": str(folder)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert process.stdout
     found: dict[str, str] = {}

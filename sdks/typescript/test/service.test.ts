@@ -40,7 +40,12 @@ describe.skipIf(BIN === undefined)("the service", () => {
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), "k-webhooks-"));
     const options = ["--set", "server.listen=127.0.0.1:0", "--set", "internal.listen=127.0.0.1:0"];
-    service = spawn(BIN!, ["serve", ...options], { cwd: folder, stdio: ["ignore", "pipe", "inherit"] });
+    service = spawn(BIN!, ["serve", ...options], {
+      cwd: folder,
+      // Where it keeps the keys that it makes.
+      env: { ...process.env, XDG_CONFIG_HOME: folder },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
     const patterns: [string, RegExp][] = [
       ["service key", /(svc_\w+)/],
       ["merchant key", /(sk_test_\w+)/],

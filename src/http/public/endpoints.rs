@@ -33,7 +33,7 @@ use crate::{
     id::{EndpointId, EndpointKind, SecretId},
     merchant::Tenant,
     samples::Samples,
-    signature::SigningSecret,
+    signature::{self, SigningSecret},
     store::{EndpointChange, NewEndpoint, NewSecret},
 };
 
@@ -92,7 +92,7 @@ fn change(fields: &mut Fields<'_>, api: &Api) -> EndpointChange {
 /// A new signing secret, sealed for the store.
 fn new_secret(api: &Api) -> (SigningSecret, NewSecret) {
     let foundation = &api.foundation;
-    let secret = SigningSecret::generate(&foundation.entropy);
+    let secret = signature::new_secret(&foundation.entropy);
     let id: SecretId = foundation.ids.next(foundation.clock.now());
     let sealed = foundation.vault.seal(&id.to_string(), secret.expose().as_bytes());
     (secret, NewSecret { id, sealed })

@@ -59,8 +59,12 @@ const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
 /// Endpoints of which a stream remembers whether they are its tenant's.
 const ENDPOINTS_MAX: usize = 1000;
 
-/// How long a client waits before it comes again, in milliseconds; and the head is sent with it at once.
-const OPENING: &str = "retry: 1000\n\n";
+/// The first part, with which the head is sent at once: how long a client waits before it comes again, in milliseconds, and
+/// the place from which it then goes on although nothing has come yet.
+fn opening(place: Option<EventId>) -> Bytes {
+    let place = place.map_or_else(String::new, |id| format!("id: {id}\n"));
+    format!("retry: 1000\n{place}\n").into()
+}
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -212,10 +216,10 @@ impl Live {
             seat,
             key,
             types: wanted.types,
-            follower,
             recorded,
             endpoints: HashMap::new(),
-            ready: VecDeque::from([Bytes::from_static(OPENING.as_bytes())]),
+            ready: VecDeque::from([opening(follower.place())]),
+            follower,
             check_key: false,
             behind: true,
             poll,

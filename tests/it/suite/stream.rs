@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::TestApp;
 use crate::support::{
     charge, id,
+    metrics::Scrape,
     receiver::{Act, Receiver},
     stream::Stream,
 };
@@ -99,6 +100,15 @@ async fn a_stream_is_resumed_behind_an_event_and_brings_all_that_came_after_it_i
 }
 
 #[tokio::test]
+async fn a_stream_begins_with_its_place_so_that_nothing_is_missed_by_who_is_cut_off_before_anything_comes() {
+    let app = TestApp::start().await;
+    assert_eq!(app.public.get(PATH).await.text, "retry: 1000\n\n", "nothing has come yet");
+    let event = app.publish(charge()).await;
+    assert_eq!(app.public.get(PATH).await.text, format!("retry: 1000\nid: {}\n\n", id(&event)));
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_place_that_is_anothers_is_not_found_and_one_that_is_no_id_is_refused() {
     let app = TestApp::start().await;
     let mut event = charge();
@@ -148,6 +158,8 @@ async fn a_merchant_has_so_many_streams_and_one_that_is_left_makes_room() {
     assert_eq!(refused.expect(429)["error"]["type"], "rate_limit_error");
     assert!(refused.header("retry-after").is_some());
     let _other = Stream::open(&app.merchant("m_2", false).await, "").await;
+    let open = Scrape::of(app.internal_addr).await.count("k_webhooks_streams", &[]);
+    assert_eq!(open, 3);
     drop(streams);
     // The service learns that they are gone when it next looks at their connections.
     while app.public.get(PATH).await.status == 429 {}

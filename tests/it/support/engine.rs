@@ -163,6 +163,7 @@ impl Database {
             .args(["--config", "/dev/null"])
             .current_dir(self.folder.path())
             .env("K_WEBHOOKS__DATABASE__URL", &self.url)
+            .env("XDG_CONFIG_HOME", self.folder.path())
             .env("K_WEBHOOKS__SERVER__LISTEN", "127.0.0.1:0")
             .env("K_WEBHOOKS__INTERNAL__LISTEN", "127.0.0.1:0")
             .env("K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY", BOOTSTRAP_KEY)

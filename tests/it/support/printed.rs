@@ -146,7 +146,7 @@ impl<S: Subscriber> Layer<S> for Logged {
 
 #[test]
 fn a_planted_secret_is_found_wherever_it_is_printed() {
-    use k_webhooks::{api_key::KeyKind, entropy::Entropy, signature::SigningSecret, vault::Vault};
+    use k_webhooks::{api_key::KeyKind, entropy::Entropy, signature::new_secret, vault::Vault};
     use secrecy::ExposeSecret as _;
 
     let entropy = Entropy::os();
@@ -155,7 +155,7 @@ fn a_planted_secret_is_found_wherever_it_is_printed() {
     watch.value("short");
     watch.password_of("postgres://user:hunter22@host/database");
     let found = |watch: &Watch| std::mem::take(&mut watch.0.lock().unwrap().found).len();
-    let signing = SigningSecret::generate(&entropy);
+    let signing = new_secret(&entropy);
     let kinds = [KeyKind::Secret { livemode: true }, KeyKind::Secret { livemode: false }, KeyKind::Service];
     let mut planted: Vec<String> =
         kinds.iter().map(|kind| kind.generate(&entropy).expose_secret().to_owned()).collect();
