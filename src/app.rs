@@ -30,6 +30,7 @@ use crate::{
     metrics::{Listener, Metrics},
     replicas,
     schedule::Schedule,
+    statistics::Statistics,
     store::{News, PostgresOptions, PostgresStore, SqliteStore, Store},
     test_clock::TestClock,
     trace::Tracer,
@@ -132,6 +133,7 @@ pub struct App {
     backfills: Backfills,
     maintenance: Arc<Maintenance>,
     tracer: Arc<Tracer>,
+    statistics: Arc<Statistics>,
     public: TcpListener,
     internal: TcpListener,
     /// How these two serve.
@@ -174,9 +176,11 @@ impl App {
             in_flight_per_endpoint: config.delivery.max_in_flight_per_endpoint,
             attempt_timeout: config.delivery.timeout,
             window: retry.window,
+            failing: config.endpoint.failing_rules(),
             poll: config.database.poll,
         };
         let (news_sender, news) = mpsc::unbounded_channel();
+        let statistics = Arc::new(Statistics::new(Arc::clone(&store)));
         let (dispatcher, recorder) = Dispatcher::new(
             Arc::clone(&store),
             clock.clone(),
@@ -185,6 +189,7 @@ impl App {
             limits,
             news_sender.clone(),
             Arc::clone(&metrics),
+            Arc::clone(&statistics),
         );
         let (ingest, batcher) = Ingest::new(
             Arc::clone(&store),
@@ -206,8 +211,14 @@ impl App {
         let backfills =
             Backfills::new(Arc::clone(&store), clock.clone(), dispatcher.clone(), poll, news_sender);
         let test_clock = config.test_clock.enabled.then(|| {
-            let (dispatcher, backfills) = (dispatcher.clone(), backfills.clone());
-            TestClock::new(clock, Arc::clone(&store), dispatcher, backfills, Arc::clone(&maintenance))
+            TestClock::new(
+                clock,
+                Arc::clone(&store),
+                dispatcher.clone(),
+                backfills.clone(),
+                Arc::clone(&maintenance),
+                Arc::clone(&statistics),
+            )
         });
         let servings = servings(&config, &metrics)?;
         let config = Arc::new(config);
@@ -236,6 +247,7 @@ impl App {
             backfills,
             maintenance,
             tracer,
+            statistics,
             public,
             internal,
             servings,
@@ -295,6 +307,8 @@ impl App {
             }
             let (backfills, until) = (self.backfills, stop.clone());
             runner = Some(commits.handle().spawn(async move { backfills.run(until).await }));
+            let (statistics, until) = (Arc::clone(&self.statistics), stop.clone());
+            background.push(tokio::spawn(async move { statistics.run(until).await }));
             let (dispatcher, stop) = (self.dispatcher.clone(), stop.clone());
             worker = Some(commits.handle().spawn(async move { dispatcher.run(stop).await }));
             scheduler = Some(self.maintenance.start().await.context("the upkeep cannot be scheduled")?);
@@ -340,6 +354,9 @@ impl App {
             if tokio::time::timeout(FAREWELL, self.dispatcher.cut_short()).await.is_err() {
                 tracing::warn!("the leases could not be given back; they lapse");
             }
+        }
+        if !matches!(tokio::time::timeout(FAREWELL, self.statistics.write()).await, Ok(Ok(()))) {
+            tracing::warn!("the last statistics could not be written");
         }
         // What was given back need not wait until the others look for it.
         let _ = tokio::time::timeout(FAREWELL, store.announce(&[News::Due])).await;

@@ -17,7 +17,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use crate::transport::{NamePattern, PortRange, Proxy};
+use crate::{
+    failing::FailingRules,
+    transport::{NamePattern, PortRange, Proxy},
+};
 
 /// The file as it stands in the repository: every option at its default.
 pub const DEFAULTS: &str = include_str!("../config.toml");
@@ -32,6 +35,7 @@ pub struct Config {
     pub internal: Internal,
     pub retry: Retry,
     pub delivery: Delivery,
+    pub endpoint: Endpoint,
     pub security: Security,
     pub limits: Limits,
     pub retention: Retention,
@@ -103,6 +107,20 @@ pub struct Delivery {
     /// In bytes.
     #[serde(deserialize_with = "bytes")]
     pub response_body_max: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Endpoint {
+    /// None where it is never.
+    #[serde(deserialize_with = "duration_or_never")]
+    pub disable_after_failing: Option<Duration>,
+}
+
+impl Endpoint {
+    #[must_use]
+    pub fn failing_rules(&self) -> FailingRules {
+        FailingRules { disable_after: self.disable_after_failing }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -288,6 +306,17 @@ impl Default for Config {
 
 fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+fn duration_or_never<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text == "never" || text == "0" {
+        return Ok(None);
+    }
+    let duration = parse_duration(&text).map_err(serde::de::Error::custom)?;
+    Ok((!duration.is_zero()).then_some(duration))
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -171,6 +171,18 @@ pub struct AttemptResult {
 }
 
 impl AttemptResult {
+    /// Whether the attempt failed.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.verdict != Verdict::Succeeded
+    }
+
+    /// When the attempt was over.
+    #[must_use]
+    pub fn ended_at(&self) -> UnixMs {
+        UnixMs(self.attempt.started_at.0.saturating_add(self.attempt.duration_ms))
+    }
+
     /// Whether it says that the endpoint is gone.
     #[must_use]
     pub fn disables_endpoint(&self) -> bool {

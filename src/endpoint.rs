@@ -61,6 +61,8 @@ words! {
     DisabledReason {
         /// It answered 410.
         Gone "gone",
+        /// No attempt succeeded for longer than may be.
+        Failing "failing",
     }
 }
 

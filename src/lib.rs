@@ -17,6 +17,7 @@ pub mod samples;
 
 pub mod delivery;
 pub mod endpoint;
+pub mod failing;
 pub mod merchant;
 
 pub mod endpoint_url;
@@ -33,6 +34,7 @@ pub mod feed;
 pub mod ingest;
 pub mod reconciliation;
 pub mod replicas;
+pub mod statistics;
 pub mod trace;
 pub mod transport;
 

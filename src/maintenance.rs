@@ -16,6 +16,7 @@ use crate::{
     delivery::AbandonedReason,
     dispatcher::Dispatcher,
     metrics::Metrics,
+    statistics::Length,
     store::{Result, Store},
 };
 
@@ -51,7 +52,8 @@ const TURN: Duration = Duration::from_secs(120);
 /// A part of the upkeep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upkeep {
-    /// Removes events, backfills and entries of the audit log past their retention, and endpoints deleted before.
+    /// Removes events, backfills, entries of the audit log and statistics past their retention, and endpoints deleted
+    /// before; makes statistics coarser as they age.
     Prune,
     /// Removes idempotency records, signing secrets and API keys that have ended.
     Expire,
@@ -193,6 +195,16 @@ impl Maintenance {
                 rows += in_batches(Pace::Gentle, until, audit).await?;
                 rows += in_batches(Pace::Gentle, until, |limit| store.prune_backfills(before, limit)).await?;
                 rows += in_batches(Pace::Gentle, until, |limit| store.purge_deleted_endpoints(limit)).await?;
+                for length in Length::ALL {
+                    let Some((_, age)) = length.rolled_up() else { continue };
+                    let before = now.minus(age);
+                    let roll_up = |limit| store.roll_up_statistics(length, before, limit);
+                    rows += in_batches(Pace::Gentle, until, roll_up).await?;
+                }
+                // The bucket is kept that retention ends in.
+                let before = Length::Day.floor(before);
+                let statistics = |limit| store.prune_statistics(before, limit);
+                rows += in_batches(Pace::Gentle, until, statistics).await?;
                 Ok(rows)
             }
             Upkeep::Expire => {
@@ -213,7 +225,7 @@ impl Maintenance {
                     rows += in_batches(Pace::Hurried, until, settle).await?;
                     self.dispatcher.endpoint_changed(endpoint).await;
                 }
-                let abandon = |limit| store.abandon_held(window_cut, limit);
+                let abandon = |limit| store.abandon_held(window_cut, limit, now);
                 let late = in_batches(Pace::Hurried, until, abandon).await?;
                 self.metrics.abandoned(AbandonedReason::EndpointDisabled, late);
                 Ok(rows + late)

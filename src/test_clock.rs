@@ -9,6 +9,7 @@ use crate::{
     clock::{Clock, UnixMs},
     dispatcher::Dispatcher,
     maintenance::Maintenance,
+    statistics::Statistics,
     store::{Result, Store},
 };
 
@@ -23,6 +24,7 @@ pub struct TestClock {
     dispatcher: Dispatcher,
     backfills: Backfills,
     maintenance: Arc<Maintenance>,
+    statistics: Arc<Statistics>,
     /// How many attempts have been told of; held by the advance under way.
     told: Arc<Mutex<u64>>,
 }
@@ -53,8 +55,10 @@ impl TestClock {
         dispatcher: Dispatcher,
         backfills: Backfills,
         maintenance: Arc<Maintenance>,
+        statistics: Arc<Statistics>,
     ) -> Self {
-        Self { clock, store, dispatcher, backfills, maintenance, told: Arc::new(Mutex::new(0)) }
+        let told = Arc::new(Mutex::new(0));
+        Self { clock, store, dispatcher, backfills, maintenance, statistics, told }
     }
 
     /// The time it is.
@@ -84,6 +88,7 @@ impl TestClock {
             self.store.put_setting(SETTING, &to.to_string()).await?;
             self.clock.set(to);
         }
+        self.statistics.write().await?;
         self.maintenance.run_all().await?;
         let attempts = self.dispatcher.attempts_recorded() - *told;
         *told += attempts;

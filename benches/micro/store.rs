@@ -14,6 +14,7 @@ use k_webhooks::{
     endpoint::EnabledEvents,
     entropy::Entropy,
     event::{Audience, EventType, NewEvent},
+    failing::FailingRules,
     id::IdSource,
     merchant::Tenant,
     store::{LeaseOffer, NewEndpoint, NewSecret, PostgresStore, Recorded, Room, SqliteStore, Store},
@@ -123,7 +124,8 @@ impl Fixture {
         let results: Vec<_> =
             claimed.iter().map(|delivery| answered(delivery, Verdict::Succeeded, &self.ids, NOW)).collect();
         let started = Instant::now();
-        let recorded = self.store.record(&results, NOW).await.expect("it answers");
+        let recorded =
+            self.store.record(&results, FailingRules { disable_after: None }, NOW).await.expect("it answers");
         lap(Step::Record, started);
         assert_eq!(recorded, [Recorded::Written; EVENTS]);
         took

@@ -10,6 +10,9 @@ use crate::{ingest::IDEMPOTENCY_RETENTION, transport::NAT64_PREFIX_LENGTHS, vaul
 /// Below the least, commits on a busy disk would fail; above the most, nobody waits.
 const STATEMENT_TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
 
+/// What is warned of must be able to be heard.
+const DISABLE_AFTER_MIN: Duration = Duration::from_secs(3600);
+
 /// A browser's cookies and tokens fit into less, but not into much less.
 const HEAD_BYTES_MIN: usize = 8 * 1024;
 
@@ -77,6 +80,10 @@ fn delivery(config: &Config) -> Vec<Rule> {
         (
             config.delivery.max_in_flight_per_endpoint == 0,
             "delivery.max_in_flight_per_endpoint: must be at least 1",
+        ),
+        (
+            config.endpoint.disable_after_failing.is_some_and(|time| time < DISABLE_AFTER_MIN),
+            "endpoint.disable_after_failing: must be at least 1h, or never",
         ),
     ]
 }

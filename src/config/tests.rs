@@ -54,6 +54,21 @@ fn flags_go_over_the_environment_over_the_file_over_the_defaults() {
 }
 
 #[test]
+fn an_endpoint_that_fails_is_disabled_after_a_time_or_never() {
+    let after = |text: &str| {
+        load("", &[], &[("endpoint.disable_after_failing", text)])
+            .map(|config| config.endpoint.disable_after_failing)
+    };
+    assert_eq!(Config::default().endpoint.disable_after_failing, Some(Duration::from_secs(120 * 3600)));
+    assert_eq!(after("2d"), Ok(Some(Duration::from_secs(48 * 3600))));
+    for never in ["never", "0", "0s"] {
+        assert_eq!(after(never), Ok(None));
+    }
+    let error = after("soon").unwrap_err();
+    assert!(error.starts_with("endpoint.disable_after_failing: \"soon\" is not a duration"), "{error}");
+}
+
+#[test]
 fn texts_from_the_environment_stay_as_they_are() {
     let config = load("", &[("K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY", "000123")], &[]).unwrap();
     assert_eq!(config.internal.bootstrap_key.expose_secret(), "000123");
@@ -143,6 +158,10 @@ fn every_error_is_one_line_that_names_the_key_and_the_nearest_valid_one() {
         (
             "[retry]\nladder = [\"1m\", \"x\"]",
             "retry.ladder: \"x\" is not a duration, such as 15s, 5m, 72h or 30d",
+        ),
+        (
+            "[endpoint]\ndisable_after_failing = \"59m\"",
+            "endpoint.disable_after_failing: must be at least 1h, or never",
         ),
         ("[retry]\nladder = []", "retry.ladder: must have at least one delay"),
         ("[retry]\njitter = 2", "retry.jitter: must be from 0 to 1"),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::failing::FailingRules;
+
 /// For clocks that differ, and for a database that is slow.
 const RECORD_MARGIN: Duration = Duration::from_secs(5);
 
@@ -16,6 +18,8 @@ pub struct Limits {
     pub attempt_timeout: Duration,
     /// The window of retries: a delivery held for longer is abandoned when its endpoint is enabled again.
     pub window: Duration,
+    /// For how long an endpoint may fail.
+    pub failing: FailingRules,
     /// How often due work is looked for without having been told of it, while this process hears the others.
     pub poll: Duration,
 }

@@ -33,6 +33,7 @@ use crate::{
     id::{EndpointId, IdSource},
     kill_point::{KillPoint, reached},
     metrics::{Commit, Metrics},
+    statistics::Statistics,
     store::{LeaseOffer, News, Places, Result, Room, Store},
     transport::FailureCode,
 };
@@ -54,6 +55,7 @@ pub struct Dispatcher(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
+    statistics: Arc<Statistics>,
     clock: Clock,
     ids: Arc<IdSource>,
     attempter: Attempter,
@@ -118,6 +120,7 @@ const PAUSE_WHILE_OTHERS_CLAIM: Duration = Duration::from_millis(100);
 impl Dispatcher {
     /// A dispatcher that takes nothing until [`Dispatcher::run`], and makes its attempts on this runtime.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "its parts, each named where it is put together")]
     pub fn new(
         store: Arc<dyn Store>,
         clock: Clock,
@@ -126,11 +129,13 @@ impl Dispatcher {
         limits: Limits,
         news: mpsc::UnboundedSender<News>,
         metrics: Arc<Metrics>,
+        statistics: Arc<Statistics>,
     ) -> (Self, Recorder) {
         // Not bounded here: as many notes exist as deliveries are in hand, which the lanes bound.
         let (notes, received) = mpsc::unbounded_channel();
         let dispatcher = Self(Arc::new(Inner {
             store,
+            statistics,
             clock,
             ids,
             attempter,
@@ -371,8 +376,8 @@ impl Dispatcher {
         self.made_due();
     }
 
-    /// The same, for an endpoint that answered 410, without holding up what is to be recorded next.
-    fn follow_gone_endpoint(&self, id: EndpointId) {
+    /// The same, for an endpoint that was disabled by an outcome, without holding up what is to be recorded next.
+    fn follow_disabled_endpoint(&self, id: EndpointId) {
         let dispatcher = self.clone();
         self.0.activity.begin(1);
         let follow = async move {

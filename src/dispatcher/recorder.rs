@@ -104,7 +104,7 @@ impl Recorder {
         let mut told = false;
         loop {
             let begun_at = Instant::now();
-            let recorded = inner.store.record(results, inner.clock.now()).await;
+            let recorded = inner.store.record(results, inner.limits.failing, inner.clock.now()).await;
             match recorded.inspect_err(|_| inner.metrics.commit_failed(Commit::Record)) {
                 Ok(recorded) => {
                     inner.metrics.committed(Commit::Record, results.len(), begun_at.elapsed());
@@ -137,7 +137,9 @@ impl Recorder {
 
     fn recorded(&self, results: &[AttemptResult], recorded: &[Recorded]) {
         let inner = &self.dispatcher.0;
-        let mut gone = BTreeSet::new();
+        let written = results.iter().zip(recorded).filter(|(_, recorded)| **recorded != Recorded::LeaseLost);
+        inner.statistics.count(written.map(|(result, _)| result));
+        let mut disabled = BTreeSet::new();
         for (result, recorded) in results.iter().zip(recorded) {
             let (delivery, attempt) = (result.delivery_id, result.attempt.number);
             match recorded {
@@ -145,9 +147,15 @@ impl Recorder {
                     inner.metrics.leases_lost.inc();
                     tracing::warn!(%delivery, attempt, "an outcome came after its lease was lost");
                 }
-                Recorded::Written => {
+                Recorded::Written | Recorded::EndpointDisabled(_) => {
                     inner.attempts_recorded.fetch_add(1, Ordering::SeqCst);
                     inner.metrics.attempted(result);
+                    if let Recorded::EndpointDisabled(reason) = recorded
+                        && disabled.insert(result.endpoint_id)
+                    {
+                        let (endpoint, reason) = (result.endpoint_id, reason.as_str());
+                        tracing::warn!(%endpoint, reason, "the endpoint is disabled");
+                    }
                     match &result.attempt.failure_code {
                         None => tracing::debug!(%delivery, attempt, "delivered"),
                         Some(code) => {
@@ -156,15 +164,15 @@ impl Recorder {
                     }
                     match result.verdict {
                         Verdict::RetryAt(at) => self.dispatcher.due_at(at),
-                        Verdict::Abandon(AbandonedReason::Gone) => drop(gone.insert(result.endpoint_id)),
+                        // Also where an answer to the commit was lost, so that this is not the first try.
+                        Verdict::Abandon(AbandonedReason::Gone) => drop(disabled.insert(result.endpoint_id)),
                         Verdict::Abandon(_) | Verdict::Succeeded => {}
                     }
                 }
             }
         }
-        for endpoint in gone {
-            tracing::warn!(%endpoint, "the endpoint answered 410 and is disabled");
-            self.dispatcher.follow_gone_endpoint(endpoint);
+        for endpoint in disabled {
+            self.dispatcher.follow_disabled_endpoint(endpoint);
         }
     }
 }

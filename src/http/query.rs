@@ -13,9 +13,13 @@ use utoipa::{
 
 use super::error::{ApiError, FieldErrors};
 use crate::{
+    clock::UnixMs,
     id::{Id, Kind},
     store::{Page, Paged, Position},
 };
+
+/// The last second of the year 9999: later ones are milliseconds by mistake.
+pub(super) const SECONDS_MAX: i64 = 253_402_300_799;
 
 /// The page, or the answer that there is no `what` beside which it could lie: one of another tenant's is not told from
 /// one that is nowhere.
@@ -81,7 +85,7 @@ impl Query {
         Self { parameters: pairs.into_owned().collect(), errors: FieldErrors::default() }
     }
 
-    fn error(&mut self, name: &str, message: impl Into<String>) {
+    pub(super) fn error(&mut self, name: &str, message: impl Into<String>) {
         self.errors.add(name, message);
     }
 
@@ -94,6 +98,16 @@ impl Query {
             self.error(name, "is given twice");
         }
         text.parse().map_err(|error: T::Err| self.error(name, error.to_string())).ok()
+    }
+
+    /// An instant in unix seconds that need not be there.
+    pub(super) fn seconds(&mut self, name: &str) -> Option<UnixMs> {
+        let seconds = self.optional::<i64>(name)?;
+        if !(0..=SECONDS_MAX).contains(&seconds) {
+            self.error(name, format!("must be from 0 to {SECONDS_MAX}"));
+            return None;
+        }
+        Some(UnixMs(seconds * 1000))
     }
 
     /// `limit`, `starting_after` and `ending_before`.

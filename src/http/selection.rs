@@ -1,10 +1,7 @@
 //! Which of a merchant's events a body selects: a range of dates, and types.
 
-use super::fields::Fields;
+use super::{fields::Fields, query::SECONDS_MAX};
 use crate::{clock::UnixMs, endpoint::EnabledEvents};
-
-/// The last second of the year 9999: later ones are milliseconds by mistake.
-const SECONDS_MAX: i64 = 253_402_300_799;
 
 /// `created_gte` and `created_lte`, both ends included.
 pub(super) fn range(fields: &mut Fields<'_>) -> Option<(UnixMs, UnixMs)> {

@@ -32,8 +32,10 @@ constants! {
     pub(super) IsEvent "event",
     pub(super) IsList "list",
     pub(super) IsReconciliation "reconciliation",
+    pub(super) IsStatistics "statistics",
     pub(super) IsTimeline "timeline",
     pub(super) IsWebhookEndpoint "webhook_endpoint",
+    pub(super) IsWebhookEndpointHealth "webhook_endpoint_health",
 }
 
 fn seconds(at: Option<UnixMs>) -> Option<i64> {

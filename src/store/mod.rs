@@ -38,8 +38,10 @@ use crate::{
     delivery::{Attempt, AttemptResult, Delivery},
     endpoint::{Endpoint, SealedSecret},
     event::{Event, NewEvent},
+    failing::{Failing, FailingRules},
     id::{AuditEntryId, DeliveryId, EndpointId, EventId, KeyId, LeaseToken, SecretId},
     merchant::Tenant,
+    statistics::{Bucket, Latest, Length, StatisticsFilter},
 };
 
 /// The result of a store operation.
@@ -284,8 +286,15 @@ pub trait Store: BackfillStore + HistoryStore + Send + Sync + 'static {
     async fn claim(&self, offer: &LeaseOffer, after: Option<EndpointId>, now: UnixMs) -> Result<Claimed>;
 
     /// Records attempts and what follows from them. Where the lease was lost meanwhile, nothing is written. An attempt
-    /// that was recorded before counts as written. A 410 disables the endpoint. Answers in the order given.
-    async fn record(&self, results: &[AttemptResult], now: UnixMs) -> Result<Vec<Recorded>>;
+    /// that was recorded before counts as written. An endpoint fails from its first failure after its last success until
+    /// the next one, in the order in which outcomes are recorded; a 410, and failing for longer than may be, disable it.
+    /// Answers in the order given.
+    async fn record(
+        &self,
+        results: &[AttemptResult],
+        rules: FailingRules,
+        now: UnixMs,
+    ) -> Result<Vec<Recorded>>;
 
     /// How much is open. Costs the same however much there is.
     async fn queue_depth(&self, now: UnixMs) -> Result<QueueDepth>;
@@ -296,6 +305,24 @@ pub trait Store: BackfillStore + HistoryStore + Send + Sync + 'static {
     /// Makes this process the worker of the database, where there may be only one, and frees the leases of
     /// the worker before it. Answers how many were freed.
     async fn become_worker(&self) -> Result<u64>;
+
+    // --- how endpoints fare ---
+
+    /// How an endpoint fails, if it does.
+    async fn failing(&self, endpoint: EndpointId) -> Result<Option<Failing>>;
+
+    /// What was seen last of an endpoint.
+    async fn latest_outcomes(&self, endpoint: EndpointId) -> Result<Latest>;
+
+    /// How many deliveries of an endpoint are pending, and how many held, of each counted up to `limit`.
+    async fn count_open_deliveries(&self, endpoint: EndpointId, limit: u32) -> Result<(u32, u32)>;
+
+    /// Adds to the statistics what was counted, in buckets of the shortest length, and keeps what was seen last. Endpoints
+    /// that are gone are left out.
+    async fn add_statistics(&self, buckets: &[Bucket], latest: &[(EndpointId, Latest)]) -> Result<()>;
+
+    /// The sums of what was counted, by endpoint and in buckets of this length, those with anything in them.
+    async fn statistics(&self, filter: &StatisticsFilter, length: Length) -> Result<Vec<Bucket>>;
 
     // --- processes that share the database ---
 
@@ -319,6 +346,12 @@ pub trait Store: BackfillStore + HistoryStore + Send + Sync + 'static {
     /// Removes entries of the audit log made before `before`.
     async fn prune_audit_entries(&self, before: UnixMs, limit: u32) -> Result<u32>;
 
+    /// Makes buckets of this length that begin before `before` parts of longer ones.
+    async fn roll_up_statistics(&self, length: Length, before: UnixMs, limit: u32) -> Result<u32>;
+
+    /// Removes statistics of before `before`.
+    async fn prune_statistics(&self, before: UnixMs, limit: u32) -> Result<u32>;
+
     /// Removes idempotency records that have ended.
     async fn expire_idempotency_keys(&self, limit: u32, now: UnixMs) -> Result<u32>;
 
@@ -326,7 +359,7 @@ pub trait Store: BackfillStore + HistoryStore + Send + Sync + 'static {
     async fn expire_secrets(&self, limit: u32, now: UnixMs) -> Result<u32>;
 
     /// Abandons held deliveries (`endpoint_disabled`) whose window began before `window_cut`.
-    async fn abandon_held(&self, window_cut: UnixMs, limit: u32) -> Result<u32>;
+    async fn abandon_held(&self, window_cut: UnixMs, limit: u32, now: UnixMs) -> Result<u32>;
 
     /// Removes deleted endpoints that no delivery refers to any more.
     async fn purge_deleted_endpoints(&self, limit: u32) -> Result<u32>;

@@ -2,6 +2,8 @@
 
 pub(super) mod audit;
 pub(super) mod backfills;
+mod health;
+mod recording;
 
 use std::{str::FromStr, sync::Arc};
 
@@ -12,7 +14,7 @@ use subtle::ConstantTimeEq as _;
 use super::{ApiKey, KeyOwner, Result, StoreError};
 use crate::{
     clock::UnixMs,
-    delivery::{Attempt, AttemptResult, Delivery, Standing},
+    delivery::{Attempt, Delivery},
     endpoint::{Destination, EnabledEvents, Endpoint, SealedSecret},
     event::{Event, EventType},
     id::{DeliveryId, EndpointId, EventId, LeaseToken},
@@ -20,6 +22,8 @@ use crate::{
     trace::TraceContext,
     vault::Sealed,
 };
+pub(super) use health::{FailingRow, LatestRow};
+pub(super) use recording::{Change, Endpoints, StandingRow};
 
 /// Refuses to go on where a statement touched other rows than those it was for.
 pub(super) fn expect_affected(table: &'static str, affected: usize, rows: usize) -> Result<()> {
@@ -376,31 +380,6 @@ pub(super) struct RememberedRow {
     pub(super) key: String,
     pub(super) fingerprint: Vec<u8>,
     pub(super) event_id: String,
-}
-
-/// An outcome to write, where its delivery still stands as `before`.
-pub(super) struct Change<'a> {
-    pub(super) result: &'a AttemptResult,
-    pub(super) before: Standing,
-    pub(super) after: Standing,
-}
-
-impl<'a> Change<'a> {
-    pub(super) fn of(result: &'a AttemptResult, before: Standing) -> Self {
-        Self { result, before, after: before.after(result.leased_as.window_started_at, result.verdict) }
-    }
-}
-
-/// How a delivery stands when an outcome is to be recorded.
-#[derive(FromRow)]
-pub(super) struct StandingRow {
-    pub(super) id: String,
-    pub(super) lease_token: Option<String>,
-    pub(super) status: String,
-    pub(super) abandoned_reason: Option<String>,
-    pub(super) ladder_failures: i32,
-    pub(super) window_started_at: i64,
-    pub(super) next_attempt_at: Option<i64>,
 }
 
 /// An event to insert.

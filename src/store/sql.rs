@@ -1,5 +1,7 @@
 //! Statements whose text serves both engines: `$1` placeholders, portable types, no engine's own functions.
 
+pub(super) mod health;
+
 /// A list in both directions. `$1` is the cursor, `$2` the number of rows.
 pub(super) struct PagedSql {
     pub(super) newest_first: &'static str,
@@ -174,8 +176,8 @@ pub(super) const TOUCH_ENDPOINT: &str = concat!(
     "WHERE id = $1 AND merchant_id = $2 AND livemode = $3 AND deleted_at IS NULL RETURNING ",
     endpoint_columns!()
 );
-pub(super) const DISABLE_GONE_ENDPOINT: &str = "UPDATE webhook_endpoints SET status = 'disabled', \
-     disabled_reason = 'gone', updated_at = $2 WHERE id = $1 AND status = 'enabled' AND deleted_at IS NULL RETURNING merchant_id, livemode";
+pub(super) const DISABLE_ENDPOINT: &str = "UPDATE webhook_endpoints SET status = 'disabled', \
+     disabled_reason = $2, updated_at = $3 WHERE id = $1 AND status = 'enabled' AND deleted_at IS NULL RETURNING merchant_id, livemode";
 
 pub(super) const INSERT_SECRET: &str = "INSERT INTO signing_secrets \
      (id, webhook_endpoint_id, key_id, ciphertext, created_at) VALUES ($1, $2, $3, $4, $5)";
@@ -200,6 +202,11 @@ macro_rules! pending_of_endpoint {
     };
 }
 
+pub(super) const COUNT_PENDING: &str =
+    concat!("SELECT count(*) FROM (", pending_of_endpoint!(), ") AS counted");
+pub(super) const COUNT_HELD: &str = "SELECT count(*) FROM (SELECT id FROM deliveries \
+     WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at >= 0 LIMIT $2) AS counted";
+
 /// The comparisons of `claimable_at` and `window_started_at` with a constant, here and below, are always true: they lead the
 /// planner to the index that is meant, whatever it knows of the tables, and so does the empty text. The state is asked for
 /// twice: another process may change a row after it was picked and before it is updated.
@@ -215,17 +222,18 @@ pub(super) const FREE_HELD: &str = "UPDATE deliveries \
      WHERE status || '' = 'held' AND id IN (SELECT id FROM deliveries \
        WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at > $4 LIMIT $2)";
 pub(super) const ABANDON_HELD_OF_ENDPOINT: &str = "UPDATE deliveries \
-     SET status = 'abandoned', abandoned_reason = 'endpoint_disabled' WHERE status || '' = 'held' AND id IN \
+     SET status = 'abandoned', abandoned_reason = 'endpoint_disabled', abandoned_at = $4 WHERE status || '' = 'held' AND id IN \
      (SELECT id FROM deliveries WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at <= $3 LIMIT $2)";
 pub(super) const ABANDON_PENDING_DELETED: &str = concat!(
     "UPDATE deliveries \
-     SET status = 'abandoned', abandoned_reason = 'endpoint_deleted', next_attempt_at = NULL, claimable_at = NULL \
+     SET status = 'abandoned', abandoned_reason = 'endpoint_deleted', abandoned_at = $3, next_attempt_at = NULL, \
+       claimable_at = NULL \
      WHERE status = 'pending' AND id IN (",
     pending_of_endpoint!(),
     ")"
 );
 pub(super) const ABANDON_HELD_DELETED: &str = "UPDATE deliveries \
-     SET status = 'abandoned', abandoned_reason = 'endpoint_deleted' \
+     SET status = 'abandoned', abandoned_reason = 'endpoint_deleted', abandoned_at = $3 \
      WHERE status || '' = 'held' AND id IN (SELECT id FROM deliveries \
        WHERE status = 'held' AND webhook_endpoint_id = $1 AND window_started_at >= 0 LIMIT $2)";
 /// Of the endpoints that are off, those with pending deliveries; and of those with held ones, hopping from one to the
@@ -306,7 +314,8 @@ pub(super) const ATTEMPTS: &str = "SELECT id, number, started_at, duration_ms, r
      failure_message, response_body, address FROM attempts WHERE delivery_id = $1 ORDER BY number";
 pub(super) const ATTEMPT_ID: &str = "SELECT id FROM attempts WHERE delivery_id = $1 AND number = $2";
 /// While an attempt is under way its lease stands: `claimable_at` is then later than `next_attempt_at`.
-pub(super) const RETRY_DELIVERY: &str = "UPDATE deliveries SET abandoned_reason = NULL, ladder_failures = 0, \
+pub(super) const RETRY_DELIVERY: &str = "UPDATE deliveries SET abandoned_reason = NULL, abandoned_at = NULL, \
+     abandoned_position = NULL, ladder_failures = 0, \
      window_started_at = $4, next_attempt_at = $4, \
      claimable_at = CASE WHEN status = 'pending' AND lease_token IS NOT NULL AND claimable_at > $4 \
        THEN claimable_at ELSE $4 END, \
@@ -428,7 +437,8 @@ pub(super) const EXPIRE_SIGNING_SECRETS: &str = "DELETE FROM signing_secrets WHE
 pub(super) const EXPIRE_API_KEYS: &str =
     "DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys WHERE expires_at <= $1 LIMIT $2)";
 pub(super) const ABANDON_HELD: &str = "UPDATE deliveries \
-     SET status = 'abandoned', abandoned_reason = 'endpoint_disabled' WHERE status || '' = 'held' AND id IN \
+     SET status = 'abandoned', abandoned_reason = 'endpoint_disabled', abandoned_at = $3 \
+     WHERE status || '' = 'held' AND id IN \
      (SELECT id FROM deliveries WHERE status = 'held' AND window_started_at <= $1 LIMIT $2)";
 pub(super) const PURGE_DELETED_ENDPOINTS: &str = "DELETE FROM webhook_endpoints WHERE id IN \
      (SELECT e.id FROM webhook_endpoints e WHERE e.deleted_at IS NOT NULL AND NOT EXISTS \

@@ -7,7 +7,7 @@ use crate::{
     audit::{Action, ActorKind},
     clock::UnixMs,
     delivery::{AbandonedReason, DeliveryStatus, LeasedDelivery},
-    endpoint::{EnabledEvents, EndpointStatus},
+    endpoint::{DisabledReason, EnabledEvents, EndpointStatus},
     event::{Event, EventType},
     id::{EndpointId, EventId, KeyId, LeaseToken, SecretId},
     merchant::{MerchantId, Tenant},
@@ -308,6 +308,8 @@ pub struct Claimed {
 pub enum Recorded {
     /// It was written.
     Written,
+    /// It was written, and its endpoint was disabled.
+    EndpointDisabled(DisabledReason),
     /// The lease had been lost, so it was not.
     LeaseLost,
 }

@@ -104,6 +104,7 @@ fn tags(listener: Listener) -> Vec<Tag> {
             ("Events", "What happened to charges, refunds, payouts and disputes."),
             ("Deliveries", "One event on its way to one endpoint, by attempts."),
             ("Backfills", "Past events for one endpoint, at a pace and beside its live events."),
+            ("Statistics", "How endpoints fare."),
             ("Health", "Whether the service can be sent requests. No key is needed."),
         ],
         Listener::Internal => &[

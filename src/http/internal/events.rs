@@ -20,6 +20,7 @@ use crate::{
         auth::Service,
         error::{ApiError, IDEMPOTENCY_CONFLICT},
         fields::{Fields, read_json},
+        query::SECONDS_MAX,
         routes::Routes,
         shapes::{self, PublishEvent, PublishEvents},
         view::{EventList, event_list},
@@ -37,9 +38,6 @@ pub(super) fn router() -> Routes {
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-
-/// The last second of the year 9999.
-const CREATED_MAX: i64 = 253_402_300_799;
 
 /// Publish an event
 ///
@@ -191,8 +189,8 @@ fn event(fields: &mut Fields<'_>, body: &Bytes) -> Option<NewEvent> {
     let event_type = fields.required::<String>("type", "a string");
     let event_type = event_type.and_then(|text| fields.check("type", text.parse::<EventType>()));
     let created = fields.optional::<i64>("created", "whole unix seconds");
-    if created.is_some_and(|created| !(0..=CREATED_MAX).contains(&created)) {
-        fields.error("created", format!("must be from 0 to {CREATED_MAX}"));
+    if created.is_some_and(|created| !(0..=SECONDS_MAX).contains(&created)) {
+        fields.error("created", format!("must be from 0 to {SECONDS_MAX}"));
     }
     let key = fields.optional::<String>("idempotency_key", "a string");
     let key = key.and_then(|key| fields.check("idempotency_key", idempotency_key(&key)));

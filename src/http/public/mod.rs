@@ -5,6 +5,7 @@ mod deliveries;
 pub(super) mod endpoints;
 mod events;
 mod reconciliations;
+mod statistics;
 mod stream;
 mod timeline;
 
@@ -51,4 +52,5 @@ fn all() -> Routes {
         .merge(backfills::router())
         .merge(timeline::router())
         .merge(reconciliations::router())
+        .merge(statistics::router())
 }

@@ -83,6 +83,10 @@ impl Engine {
             now.0,
         );
         let after: Endpoint = row.fetch_one(&mut *write).await?.try_into()?;
+        if before.status == EndpointStatus::Disabled && after.status == EndpointStatus::Enabled {
+            // It gets another chance, and all the time for it.
+            query!(sql::health::DELETE_FAILING, &id).execute(&mut *write).await?;
+        }
         let changes = changes(Some(&before), Some(&after));
         if !changes.is_empty() {
             let (tenant, action) = (Some(tenant), Action::EndpointUpdated);
@@ -156,14 +160,15 @@ impl Engine {
         let most = i64::from(limit);
         let settled = match (status.as_str(), deleted_at) {
             (_, Some(_)) => {
-                let held = query!(sql::ABANDON_HELD_DELETED, &id, most).execute(&mut *write).await?;
+                let held = query!(sql::ABANDON_HELD_DELETED, &id, most, now.0).execute(&mut *write).await?;
                 let left = i64::from(limit - affected(&held));
-                let pending = query!(sql::ABANDON_PENDING_DELETED, &id, left).execute(&mut *write).await?;
+                let pending =
+                    query!(sql::ABANDON_PENDING_DELETED, &id, left, now.0).execute(&mut *write).await?;
                 let changed = affected(&held) + affected(&pending);
                 Settled { changed, abandoned: Some((AbandonedReason::EndpointDeleted, changed)) }
             }
             ("enabled", None) => {
-                let late = query!(sql::ABANDON_HELD_OF_ENDPOINT, &id, most, window_cut.0);
+                let late = query!(sql::ABANDON_HELD_OF_ENDPOINT, &id, most, window_cut.0, now.0);
                 let late = affected(&late.execute(&mut *write).await?);
                 let left = i64::from(limit - late);
                 let free =

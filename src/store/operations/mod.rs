@@ -11,10 +11,12 @@ mod deliveries;
 mod depth;
 mod encryption;
 mod endpoints;
+mod failing;
 mod history;
 mod keys;
 mod lists;
 mod queue;
+mod statistics;
 mod stretch;
 
 use async_trait::async_trait;
@@ -32,14 +34,16 @@ use crate::{
     delivery::{Attempt, AttemptResult, Delivery},
     endpoint::{Endpoint, SealedSecret},
     event::{Event, NewEvent},
+    failing::{Failing, FailingRules},
     id::{AuditEntryId, DeliveryId, EndpointId, EventId, KeyId, LeaseToken, SecretId},
     kill_point::reached,
     merchant::Tenant,
+    statistics::{Bucket, Latest, Length, StatisticsFilter},
     store::{
         Accepted, ApiKey, AuditFilter, Claimed, DeliveryFilter, EndpointChange, EventFilter,
         IdempotencyConflict, LeaseOffer, Listen, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page,
         Paged, PoolUse, QueueDepth, Recorded, Resealed, Result, Settled, Store, StoreError,
-        rows::{AttemptRow, DeliveryRow, EndpointRow, EventRow, read},
+        rows::{AttemptRow, DeliveryRow, EndpointRow, EventRow, FailingRow, read},
         sql,
     },
 };
@@ -388,8 +392,41 @@ impl Store for Engine {
         self.run(|| Box::pin(self.claim_due(offer, after, now))).await
     }
 
-    async fn record(&self, results: &[AttemptResult], now: UnixMs) -> Result<Vec<Recorded>> {
-        self.run(|| self.record_attempts(results, now)).await
+    async fn record(
+        &self,
+        results: &[AttemptResult],
+        rules: FailingRules,
+        now: UnixMs,
+    ) -> Result<Vec<Recorded>> {
+        self.run(|| self.record_attempts(results, rules, now)).await
+    }
+
+    async fn failing(&self, endpoint: EndpointId) -> Result<Option<Failing>> {
+        self.find(|| query_as!(FailingRow, sql::health::FAILING, endpoint.to_string())).await
+    }
+
+    async fn latest_outcomes(&self, endpoint: EndpointId) -> Result<Latest> {
+        self.run(|| self.latest(endpoint)).await
+    }
+
+    async fn count_open_deliveries(&self, endpoint: EndpointId, limit: u32) -> Result<(u32, u32)> {
+        self.run(|| self.count_open(endpoint, limit)).await
+    }
+
+    async fn add_statistics(&self, buckets: &[Bucket], latest: &[(EndpointId, Latest)]) -> Result<()> {
+        self.run(|| self.add_to_statistics(buckets, latest)).await
+    }
+
+    async fn statistics(&self, filter: &StatisticsFilter, length: Length) -> Result<Vec<Bucket>> {
+        self.run(|| self.sum_statistics(filter, length)).await
+    }
+
+    async fn roll_up_statistics(&self, length: Length, before: UnixMs, limit: u32) -> Result<u32> {
+        self.run(|| self.roll_up(length, before, limit)).await
+    }
+
+    async fn prune_statistics(&self, before: UnixMs, limit: u32) -> Result<u32> {
+        self.run(|| self.prune_old_statistics(before, limit)).await
     }
 
     async fn queue_depth(&self, now: UnixMs) -> Result<QueueDepth> {
@@ -452,11 +489,21 @@ impl Store for Engine {
         .await
     }
 
-    async fn abandon_held(&self, window_cut: UnixMs, limit: u32) -> Result<u32> {
-        self.change(|| query!(sql::ABANDON_HELD, window_cut.0, i64::from(limit))).await
+    async fn abandon_held(&self, window_cut: UnixMs, limit: u32, now: UnixMs) -> Result<u32> {
+        self.change(|| query!(sql::ABANDON_HELD, window_cut.0, i64::from(limit), now.0)).await
     }
 
     async fn purge_deleted_endpoints(&self, limit: u32) -> Result<u32> {
-        self.change(|| query!(sql::PURGE_DELETED_ENDPOINTS, i64::from(limit))).await
+        self.run(|| async {
+            let mut write = self.write().await?;
+            for text in [sql::health::PURGE_FAILING, sql::health::PURGE_LATEST] {
+                query!(text).execute(&mut *write).await?;
+            }
+            let purged = query!(sql::PURGE_DELETED_ENDPOINTS, i64::from(limit));
+            let purged = affected(&purged.execute(&mut *write).await?);
+            write.commit().await?;
+            Ok(purged)
+        })
+        .await
     }
 }

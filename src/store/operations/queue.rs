@@ -1,24 +1,23 @@
 //! The queue: claiming due deliveries fairly, recording what came of them, and pruning what is old.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
 use bytes::Bytes;
 
-use super::{Database, Engine, Write, audit::Note, batches, query, query_as, reached};
+use super::{Database, Engine, Write, batches, query, query_as, reached};
 use crate::{
-    audit::{Action, Author, Changes},
     clock::UnixMs,
     delivery::{AttemptResult, LeasedDelivery, Standing},
     endpoint::{Destination, DisabledReason},
+    failing::FailingRules,
     id::{AttemptId, EndpointId, EventId},
     kill_point::KillPoint,
-    merchant::Tenant,
     store::{
         Claimed, LeaseOffer, Recorded, Result, StoreError,
-        rows::{Change, LeasedRow, candidates, expect_affected, read, read_number, read_optional},
+        rows::{Change, Endpoints, LeasedRow, candidates, expect_affected, read, read_number, read_optional},
         sql,
     },
 };
@@ -163,21 +162,28 @@ impl Engine {
     pub(super) async fn record_attempts(
         &self,
         results: &[AttemptResult],
+        rules: FailingRules,
         now: UnixMs,
     ) -> Result<Vec<Recorded>> {
         let mut written = self.record_undisturbed(results).await?;
-        let rest: Vec<_> = results.iter().filter(|result| !written.contains(&result.attempt.id)).collect();
+        let (beside, rest): (Vec<_>, Vec<_>) =
+            results.iter().partition(|result| written.contains(&result.attempt.id));
+        let mut disabled = HashMap::new();
         if !rest.is_empty() {
-            written.extend(self.record_disturbed(&rest, now).await?);
+            let recorded;
+            (recorded, disabled) = self.record_disturbed(&rest, &beside, rules, now).await?;
+            written.extend(recorded);
         }
-        let recorded = |result: &AttemptResult| {
-            if written.contains(&result.attempt.id) { Recorded::Written } else { Recorded::LeaseLost }
+        let recorded = |result: &AttemptResult| match disabled.get(&result.endpoint_id) {
+            _ if !written.contains(&result.attempt.id) => Recorded::LeaseLost,
+            Some(reason) => Recorded::EndpointDisabled(*reason),
+            None => Recorded::Written,
         };
         Ok(results.iter().map(recorded).collect())
     }
 
     /// Records attempts whose deliveries nobody has touched since they were leased, which is nearly all, without reading
-    /// first. Answers which. Those that change their endpoint are not among them.
+    /// first. Answers which. Those that change how their endpoint stands are not among them.
     async fn record_undisturbed(&self, results: &[AttemptResult]) -> Result<HashSet<AttemptId>> {
         let plain = results.iter().filter(|result| !result.disables_endpoint());
         let changes: Vec<_> = plain.map(|result| Change::of(result, result.leased_as)).collect();
@@ -185,23 +191,25 @@ impl Engine {
             return Ok(HashSet::new());
         }
         let mut write = self.write_once().await?;
-        let written = batches::store_attempts(&mut write, &changes).await?;
+        let written = batches::store_attempts(&mut write, &changes, Endpoints::StayAsTheyStand).await?;
         reached(KillPoint::RecordBeforeCommit);
         write.commit().await?;
         reached(KillPoint::RecordAfterCommit);
         Ok(attempts_of(&changes, &written))
     }
 
-    /// Records attempts, weighing each against what has happened to its delivery meanwhile. Answers which are stored, now
-    /// or before.
-    async fn record_disturbed(&self, results: &[&AttemptResult], now: UnixMs) -> Result<HashSet<AttemptId>> {
+    /// Records attempts, weighing each against what has happened to its delivery meanwhile, and what follows for their
+    /// endpoints, for which those count too that were recorded just `beside`. Answers which are stored, now or before, and
+    /// which endpoints that disabled.
+    async fn record_disturbed(
+        &self,
+        results: &[&AttemptResult],
+        beside: &[&AttemptResult],
+        rules: FailingRules,
+        now: UnixMs,
+    ) -> Result<(HashSet<AttemptId>, HashMap<EndpointId, DisabledReason>)> {
         let mut write = self.write().await?;
-        let gone: BTreeSet<_> = results
-            .iter()
-            .filter(|result| result.disables_endpoint())
-            .map(|result| result.endpoint_id.to_string())
-            .collect();
-        batches::lock_endpoints(&mut write, &gone.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        let failing = self.lock_to_follow(&mut write, results, rules).await?;
         let standings = standings(&mut write, results).await?;
         let mut changes = Vec::with_capacity(results.len());
         let mut recorded = HashSet::with_capacity(results.len());
@@ -220,30 +228,17 @@ impl Engine {
             }
         }
         if changes.is_empty() {
-            return Ok(recorded);
+            return Ok((recorded, HashMap::new()));
         }
-        let written = batches::store_attempts(&mut write, &changes).await?;
+        let written = batches::store_attempts(&mut write, &changes, Endpoints::Follow).await?;
         expect_affected(DELIVERIES, written.len(), changes.len())?;
-        for Change { result, .. } in changes.iter().filter(|change| change.result.disables_endpoint()) {
-            let endpoint = result.endpoint_id.to_string();
-            let disabled = query_as!((String, bool), sql::DISABLE_GONE_ENDPOINT, &endpoint, now.0);
-            if let Some((merchant, livemode)) = disabled.fetch_optional(&mut *write).await? {
-                let merchant_id = read(&merchant, "webhook_endpoints", "merchant_id", &endpoint)?;
-                let changes = Changes::default().with("status", "enabled", "disabled").with(
-                    "disabled_reason",
-                    None::<&str>,
-                    DisabledReason::Gone.as_str(),
-                );
-                let (tenant, action) = (Tenant { merchant_id, livemode }, Action::EndpointDisabled);
-                let note = Note { tenant: Some(&tenant), action, object_id: &endpoint, changes };
-                self.note(&mut write, note, &Author::service(), now).await?;
-            }
-        }
+        let changed: Vec<_> = changes.iter().map(|change| change.result).collect();
+        let disabled = self.follow(&mut write, &changed, beside, &failing, rules, now).await?;
         reached(KillPoint::RecordBeforeCommit);
         write.commit().await?;
         reached(KillPoint::RecordAfterCommit);
         recorded.extend(attempts_of(&changes, &written));
-        Ok(recorded)
+        Ok((recorded, disabled))
     }
 
     pub(super) async fn prune(&self, before: UnixMs, limit: u32) -> Result<u32> {

@@ -15,10 +15,13 @@ use crate::{
     store::{
         LeaseOffer, Result,
         rows::{
-            Change, DeliveryValues, DestinationRow, EventValues, KeyValues, KnownEventRow, LeasedRow,
-            RememberedRow, StandingRow,
+            Change, DeliveryValues, DestinationRow, Endpoints, EventValues, FailingRow, KeyValues,
+            KnownEventRow, LeasedRow, RememberedRow, StandingRow,
         },
-        sql::destination_columns,
+        sql::{
+            destination_columns,
+            health::{failing_columns, leaves_endpoint},
+        },
     },
 };
 
@@ -281,53 +284,79 @@ pub(super) async fn standings(write: &mut Write, ids: &[String]) -> Result<Vec<S
     Ok(standings.bind(ids).fetch_all(&mut **write).await?)
 }
 
-/// Brings deliveries to where they stand after their attempts, and keeps those, as far as they still have their lease and
-/// stand as expected: by one statement, which needs no transaction around it. Answers which.
-pub(super) async fn store_attempts(write: &mut Write, changes: &[Change<'_>]) -> Result<Vec<String>> {
-    let attempts = || changes.iter().map(|change| &change.result.attempt);
-    let store = sqlx::query_as(
-        "WITH written AS ( \
+/// How these endpoints fail, as far as they do; none of those changes until the transaction ends.
+pub(super) async fn lock_failing(write: &mut Write, endpoints: &[&str]) -> Result<Vec<FailingRow>> {
+    let failing = sqlx::query_as(concat!(
+        "SELECT ",
+        failing_columns!(),
+        " FROM failing_endpoints WHERE webhook_endpoint_id = ANY($1) ORDER BY webhook_endpoint_id FOR UPDATE"
+    ));
+    Ok(failing.bind(endpoints).fetch_all(&mut **write).await?)
+}
+
+/// Writes outcomes `r` of deliveries `d`, where `and` holds.
+macro_rules! store_attempts {
+    ($and:expr) => {
+        concat!("WITH written AS ( \
            UPDATE deliveries d SET attempt_count = r.number, ladder_failures = r.ladder_failures, status = r.status, \
-             abandoned_reason = r.abandoned_reason, next_attempt_at = r.next_attempt_at, \
-             claimable_at = r.next_attempt_at, lease_token = NULL \
+             abandoned_reason = r.abandoned_reason, abandoned_at = COALESCE(r.abandoned_at, d.abandoned_at), \
+             next_attempt_at = r.next_attempt_at, claimable_at = r.next_attempt_at, lease_token = NULL \
            FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::int[], $6::int[], $7::text[], $8::text[], \
              $9::bigint[], $10::text[], $11::bigint[], $12::bigint[], $13::int[], $14::text[], $15::text[], $16::bytea[], \
-             $17::text[]) AS r (delivery_id, lease, was, window_started_at, number, ladder_failures, status, \
+             $17::text[], $18::bigint[], $19::boolean[]) AS r (delivery_id, lease, was, window_started_at, number, ladder_failures, status, \
              abandoned_reason, next_attempt_at, id, started_at, duration_ms, response_status, failure_code, \
-             failure_message, response_body, address) \
+             failure_message, response_body, address, abandoned_at, failed) \
            WHERE d.id = r.delivery_id AND d.lease_token = r.lease AND d.status = r.was \
-             AND d.window_started_at = r.window_started_at \
+             AND d.window_started_at = r.window_started_at", $and, " \
            RETURNING r.delivery_id, r.number, r.id, r.started_at, r.duration_ms, r.response_status, r.failure_code, \
              r.failure_message, r.response_body, r.address) \
          INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
-           failure_message, response_body, address) SELECT * FROM written RETURNING delivery_id",
-    )
-    .bind(changes.iter().map(|change| change.result.delivery_id.to_string()).collect::<Vec<_>>())
-    .bind(changes.iter().map(|change| change.result.lease.to_string()).collect::<Vec<_>>())
-    .bind(changes.iter().map(|change| change.before.status.as_str()).collect::<Vec<_>>())
-    .bind(changes.iter().map(|change| change.before.window_started_at.0).collect::<Vec<_>>())
-    .bind(attempts().map(|attempt| number(attempt.number)).collect::<Vec<_>>())
-    .bind(changes.iter().map(|change| number(change.after.ladder_failures)).collect::<Vec<_>>())
-    .bind(changes.iter().map(|change| change.after.status.as_str()).collect::<Vec<_>>())
-    .bind(
-        changes
-            .iter()
-            .map(|change| change.after.abandoned_reason.map(AbandonedReason::as_str))
-            .collect::<Vec<_>>(),
-    )
-    .bind(changes.iter().map(|change| change.after.next_attempt_at.map(|at| at.0)).collect::<Vec<_>>())
-    .bind(attempts().map(|attempt| attempt.id.to_string()).collect::<Vec<_>>())
-    .bind(attempts().map(|attempt| attempt.started_at.0).collect::<Vec<_>>())
-    .bind(attempts().map(|attempt| attempt.duration_ms).collect::<Vec<_>>())
-    .bind(attempts().map(|attempt| attempt.response_status.map(i32::from)).collect::<Vec<_>>())
-    .bind(
-        attempts()
-            .map(|attempt| attempt.failure_code.map(crate::transport::FailureCode::as_str))
-            .collect::<Vec<_>>(),
-    )
-    .bind(attempts().map(|attempt| attempt.failure_message.as_deref()).collect::<Vec<_>>())
-    .bind(attempts().map(|attempt| attempt.response_body.as_deref()).collect::<Vec<_>>())
-    .bind(attempts().map(|attempt| attempt.address.as_deref()).collect::<Vec<_>>());
+           failure_message, response_body, address) SELECT * FROM written RETURNING delivery_id")
+    };
+}
+
+/// Brings deliveries to where they stand after their attempts, and keeps those, as far as they still have their lease and
+/// stand as expected, and, where that is asked for, leave their endpoint as it stands: by one statement, which needs no
+/// transaction around it. Answers which.
+pub(super) async fn store_attempts(
+    write: &mut Write,
+    changes: &[Change<'_>],
+    endpoints: Endpoints,
+) -> Result<Vec<String>> {
+    let attempts = || changes.iter().map(|change| &change.result.attempt);
+    let text = match endpoints {
+        Endpoints::StayAsTheyStand => store_attempts!(leaves_endpoint!("r.failed", "r.started_at")),
+        Endpoints::Follow => store_attempts!(""),
+    };
+    let store = sqlx::query_as(text)
+        .bind(changes.iter().map(|change| change.result.delivery_id.to_string()).collect::<Vec<_>>())
+        .bind(changes.iter().map(|change| change.result.lease.to_string()).collect::<Vec<_>>())
+        .bind(changes.iter().map(|change| change.before.status.as_str()).collect::<Vec<_>>())
+        .bind(changes.iter().map(|change| change.before.window_started_at.0).collect::<Vec<_>>())
+        .bind(attempts().map(|attempt| number(attempt.number)).collect::<Vec<_>>())
+        .bind(changes.iter().map(|change| number(change.after.ladder_failures)).collect::<Vec<_>>())
+        .bind(changes.iter().map(|change| change.after.status.as_str()).collect::<Vec<_>>())
+        .bind(
+            changes
+                .iter()
+                .map(|change| change.after.abandoned_reason.map(AbandonedReason::as_str))
+                .collect::<Vec<_>>(),
+        )
+        .bind(changes.iter().map(|change| change.after.next_attempt_at.map(|at| at.0)).collect::<Vec<_>>())
+        .bind(attempts().map(|attempt| attempt.id.to_string()).collect::<Vec<_>>())
+        .bind(attempts().map(|attempt| attempt.started_at.0).collect::<Vec<_>>())
+        .bind(attempts().map(|attempt| attempt.duration_ms).collect::<Vec<_>>())
+        .bind(attempts().map(|attempt| attempt.response_status.map(i32::from)).collect::<Vec<_>>())
+        .bind(
+            attempts()
+                .map(|attempt| attempt.failure_code.map(crate::transport::FailureCode::as_str))
+                .collect::<Vec<_>>(),
+        )
+        .bind(attempts().map(|attempt| attempt.failure_message.as_deref()).collect::<Vec<_>>())
+        .bind(attempts().map(|attempt| attempt.response_body.as_deref()).collect::<Vec<_>>())
+        .bind(attempts().map(|attempt| attempt.address.as_deref()).collect::<Vec<_>>())
+        .bind(changes.iter().map(|change| change.abandoned_at().map(|at| at.0)).collect::<Vec<_>>())
+        .bind(changes.iter().map(|change| change.result.failed()).collect::<Vec<_>>());
     let written: Vec<(String,)> = store.fetch_all(&mut **write).await?;
     Ok(written.into_iter().map(|(id,)| id).collect())
 }

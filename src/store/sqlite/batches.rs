@@ -20,10 +20,13 @@ use crate::{
     store::{
         LeaseOffer, Result,
         rows::{
-            Change, DeliveryValues, DestinationRow, EventValues, KeyValues, KnownEventRow, LeasedRow,
-            RememberedRow, StandingRow, expect_affected,
+            Change, DeliveryValues, DestinationRow, Endpoints, EventValues, FailingRow, KeyValues,
+            KnownEventRow, LeasedRow, RememberedRow, StandingRow, expect_affected,
         },
-        sql::destination_columns,
+        sql::{
+            destination_columns,
+            health::{failing_columns, leaves_endpoint},
+        },
     },
 };
 
@@ -294,14 +297,35 @@ pub(super) async fn standings(write: &mut Write, ids: &[String]) -> Result<Vec<S
     Ok(lookup.build_query_as().fetch_all(&mut **write).await?)
 }
 
-static UPDATE_ATTEMPTED: LazyLock<OverRows> = LazyLock::new(|| {
-    OverRows::new(
-        "UPDATE OR FAIL deliveries AS d SET attempt_count = column5, ladder_failures = column6, status = column7, \
-           abandoned_reason = column8, next_attempt_at = column9, claimable_at = column9, lease_token = NULL FROM",
-        9,
-        "WHERE d.id = column1 AND d.lease_token = column2 AND d.status = column3 AND d.window_started_at = column4",
-    )
-});
+/// How these endpoints fail, as far as they do.
+pub(super) async fn lock_failing(write: &mut Write, endpoints: &[&str]) -> Result<Vec<FailingRow>> {
+    let before =
+        concat!("SELECT ", failing_columns!(), " FROM failing_endpoints WHERE webhook_endpoint_id IN ");
+    let mut lookup = over_ids(before, endpoints.iter().copied(), "");
+    Ok(lookup.build_query_as().fetch_all(&mut **write).await?)
+}
+
+macro_rules! update_attempted {
+    ($and:expr) => {
+        LazyLock::new(|| {
+            OverRows::new(
+                "UPDATE OR FAIL deliveries AS d SET attempt_count = column5, ladder_failures = column6, \
+                   status = column7, abandoned_reason = column8, abandoned_at = COALESCE(column10, d.abandoned_at), \
+                   next_attempt_at = column9, claimable_at = column9, lease_token = NULL FROM",
+                12,
+                concat!(
+                    "WHERE d.id = column1 AND d.lease_token = column2 AND d.status = column3 \
+                     AND d.window_started_at = column4",
+                    $and
+                ),
+            )
+        })
+    };
+}
+static UPDATE_ATTEMPTED: LazyLock<OverRows> = update_attempted!("");
+/// The same of those that leave their endpoint as it stands.
+static UPDATE_ATTEMPTED_ALONE: LazyLock<OverRows> =
+    update_attempted!(leaves_endpoint!("column11", "column12"));
 /// Of deliveries and numbers of attempts, those deliveries that are updated after that attempt, which is not stored yet.
 static UPDATED: LazyLock<OverRows> = LazyLock::new(|| {
     OverRows::new(
@@ -321,23 +345,38 @@ static INSERT_ATTEMPTS: LazyLock<OverRows> = LazyLock::new(|| {
 });
 
 /// Brings deliveries to where they stand after their attempts, and keeps those, as far as they still have their lease and
-/// stand as expected. Answers which.
-pub(super) async fn store_attempts(write: &mut Write, changes: &[Change<'_>]) -> Result<Vec<String>> {
+/// stand as expected, and, where that is asked for, leave their endpoint as it stands. Answers which.
+pub(super) async fn store_attempts(
+    write: &mut Write,
+    changes: &[Change<'_>],
+    endpoints: Endpoints,
+) -> Result<Vec<String>> {
     let mut stored = Vec::with_capacity(changes.len());
     for changes in changes.chunks(ROWS_MAX) {
-        stored.extend(store_some_attempts(write, changes).await?);
+        stored.extend(store_some_attempts(write, changes, endpoints).await?);
     }
     Ok(stored)
 }
 
-async fn store_some_attempts(write: &mut Write, changes: &[Change<'_>]) -> Result<Vec<String>> {
-    let mut update = sqlx::query(UPDATE_ATTEMPTED.text(changes.len()));
-    for Change { result, before, after } in changes {
+async fn store_some_attempts(
+    write: &mut Write,
+    changes: &[Change<'_>],
+    endpoints: Endpoints,
+) -> Result<Vec<String>> {
+    let text = match endpoints {
+        Endpoints::StayAsTheyStand => &UPDATE_ATTEMPTED_ALONE,
+        Endpoints::Follow => &UPDATE_ATTEMPTED,
+    };
+    let mut update = sqlx::query(text.text(changes.len()));
+    for change in changes {
+        let Change { result, before, after } = change;
         update = update.bind(result.delivery_id.to_string()).bind(result.lease.to_string());
         update = update.bind(before.status.as_str()).bind(before.window_started_at.0);
         update = update.bind(result.attempt.number).bind(after.ladder_failures).bind(after.status.as_str());
         update = update.bind(after.abandoned_reason.map(AbandonedReason::as_str));
         update = update.bind(after.next_attempt_at.map(|at| at.0));
+        update = update.bind(change.abandoned_at().map(|at| at.0)).bind(result.failed());
+        update = update.bind(result.attempt.started_at.0);
     }
     let updated = affected(&update.execute(&mut **write).await?);
     let mut attempts: Vec<_> = changes

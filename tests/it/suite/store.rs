@@ -16,6 +16,7 @@ use k_webhooks::{
     endpoint::{EnabledEvents, EndpointStatus},
     entropy::Entropy,
     event::{Audience, EventType, NewEvent},
+    failing::FailingRules,
     id::{EndpointId, IdSource},
     merchant::Tenant,
     store::{
@@ -25,16 +26,17 @@ use k_webhooks::{
     vault::Sealed,
 };
 
-const NOW: UnixMs = UnixMs(1_749_651_729_000);
+pub(super) const NOW: UnixMs = UnixMs(1_749_651_729_000);
+pub(super) const RULES: FailingRules = FailingRules { disable_after: Some(Duration::from_secs(120 * 3600)) };
 const DAY: Duration = Duration::from_secs(86_400);
 
-struct Fixture {
-    store: Arc<dyn Store>,
-    ids: Arc<IdSource>,
-    database: Database,
+pub(super) struct Fixture {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) ids: Arc<IdSource>,
+    pub(super) database: Database,
 }
 
-async fn fixture() -> Fixture {
+pub(super) async fn fixture() -> Fixture {
     let database = database().await;
     let ids = Arc::new(IdSource::new(Entropy::os()));
     Fixture { store: database.open(Arc::clone(&ids)).await, ids, database }
@@ -49,7 +51,7 @@ impl Places for PlacesOf {
     }
 }
 
-fn tenant() -> Tenant {
+pub(super) fn tenant() -> Tenant {
     Tenant { merchant_id: "m_1".parse().unwrap(), livemode: false }
 }
 
@@ -66,7 +68,7 @@ fn event(key: Option<&str>) -> NewEvent {
 }
 
 impl Fixture {
-    async fn endpoint(&self) -> EndpointId {
+    pub(super) async fn endpoint(&self) -> EndpointId {
         let sealed = Sealed { key_id: "k".to_owned(), ciphertext: vec![1] };
         let new = NewEndpoint {
             id: self.ids.next(NOW),
@@ -89,18 +91,18 @@ impl Fixture {
         LeaseOffer { token: self.ids.next(NOW), until: NOW.plus(Duration::from_secs(60)), room }
     }
 
-    async fn accept(&self, count: usize) {
+    pub(super) async fn accept(&self, count: usize) {
         let groups: Vec<_> = (0..count).map(|_| vec![event(None)]).collect();
         for outcome in self.store.accept(&groups, None, NOW.plus(DAY), NOW).await.unwrap() {
             outcome.unwrap();
         }
     }
 
-    async fn claim(&self, now: UnixMs, total: usize, each: usize) -> Vec<LeasedDelivery> {
+    pub(super) async fn claim(&self, now: UnixMs, total: usize, each: usize) -> Vec<LeasedDelivery> {
         self.store.claim(&self.offer(now, total, each), None, now).await.unwrap().deliveries
     }
 
-    fn result(&self, delivery: &LeasedDelivery, verdict: Verdict) -> AttemptResult {
+    pub(super) fn result(&self, delivery: &LeasedDelivery, verdict: Verdict) -> AttemptResult {
         answered(delivery, verdict, &self.ids, NOW)
     }
 
@@ -138,20 +140,20 @@ async fn an_outcome_is_recorded_once_and_only_under_its_lease() {
     let later = NOW.plus(Duration::from_secs(60));
     let new = fixture.claim(later, 1, 1).await.remove(0);
     let late = fixture.result(&old, Verdict::Succeeded);
-    assert_eq!(fixture.store.record(&[late], later).await.unwrap(), [Recorded::LeaseLost]);
+    assert_eq!(fixture.store.record(&[late], RULES, later).await.unwrap(), [Recorded::LeaseLost]);
     let retry_at = later.plus(DAY);
     let failed = fixture.result(&new, Verdict::RetryAt(retry_at));
     assert_eq!(
-        fixture.store.record(std::slice::from_ref(&failed), later).await.unwrap(),
+        fixture.store.record(std::slice::from_ref(&failed), RULES, later).await.unwrap(),
         [Recorded::Written]
     );
-    let repeated = fixture.store.record(&[failed], later).await.unwrap();
+    let repeated = fixture.store.record(&[failed], RULES, later).await.unwrap();
     assert_eq!(repeated, [Recorded::Written], "what is stored already counts as written");
     let claimed = fixture.store.claim(&fixture.offer(later, 1, 1), None, later).await.unwrap();
     assert_eq!((claimed.deliveries.len(), claimed.next_due_at), (0, Some(retry_at)));
     let again = fixture.claim(retry_at, 1, 1).await.remove(0);
     assert_eq!((again.attempt_count, again.ladder_failures), (1, 1));
-    fixture.store.record(&[fixture.result(&again, Verdict::Succeeded)], retry_at).await.unwrap();
+    fixture.store.record(&[fixture.result(&again, Verdict::Succeeded)], RULES, retry_at).await.unwrap();
     assert_eq!(fixture.statuses(endpoint).await, [(DeliveryStatus::Succeeded, None)]);
     let attempts = fixture.store.attempts(new.id).await.unwrap();
     assert_eq!(attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2]);
@@ -230,7 +232,7 @@ async fn pruning_removes_what_is_old_and_closed_in_bounded_steps() {
     let leased = fixture.claim(NOW, 3, 3).await;
     let results: Vec<_> =
         leased.iter().map(|delivery| fixture.result(delivery, Verdict::Succeeded)).collect();
-    fixture.store.record(&results, NOW).await.unwrap();
+    fixture.store.record(&results, RULES, NOW).await.unwrap();
     let later = NOW.plus(DAY);
     assert_eq!(fixture.store.prune_events(NOW, 10).await.unwrap(), 0, "nothing is older");
     assert_eq!(fixture.store.prune_events(later, 2).await.unwrap(), 2);
@@ -375,7 +377,7 @@ async fn outcomes_are_recorded_together_whether_or_not_something_happened_to_the
     let retry_at = later.plus(DAY);
     let results: Vec<_> =
         leased.iter().map(|delivery| fixture.result(delivery, Verdict::RetryAt(retry_at))).collect();
-    let recorded = fixture.store.record(&results, later).await.unwrap();
+    let recorded = fixture.store.record(&results, RULES, later).await.unwrap();
     assert_eq!(recorded, [Recorded::Written, Recorded::Written, Recorded::LeaseLost]);
     let mut next = Vec::new();
     for delivery in &leased {
@@ -384,6 +386,6 @@ async fn outcomes_are_recorded_together_whether_or_not_something_happened_to_the
     }
     assert_eq!(next, [(Some(retry_at), 1), (Some(later), 1), (Some(NOW), 0)]);
     assert_eq!(fixture.statuses(endpoint).await, [(DeliveryStatus::Pending, None); 3]);
-    let again = fixture.store.record(&results[..2], later).await.unwrap();
+    let again = fixture.store.record(&results[..2], RULES, later).await.unwrap();
     assert_eq!(again, [Recorded::Written, Recorded::Written], "a commit whose answer was lost counts");
 }

@@ -120,7 +120,12 @@ fn entry_of(route: &Route) -> Entry {
         ("POST", "/v1/webhook_endpoints") => {
             entry(Merchants, none, |_| json!({ "url": "https://example.com" }))
         }
-        ("GET" | "DELETE", "/v1/webhook_endpoints/{id}") => entry(Merchants, &[(Endpoint, Path)], nothing),
+        ("GET", "/v1/statistics") => {
+            entry(Merchants, &[(Endpoint, Place::Query("webhook_endpoint"))], nothing)
+        }
+        ("GET" | "DELETE", "/v1/webhook_endpoints/{id}") | ("GET", "/v1/webhook_endpoints/{id}/health") => {
+            entry(Merchants, &[(Endpoint, Path)], nothing)
+        }
         ("PATCH", "/v1/webhook_endpoints/{id}") => {
             entry(Merchants, &[(Endpoint, Path)], |_| json!({ "description": "changed" }))
         }
