@@ -95,7 +95,13 @@ fn can(status: u16, path: &str, method: &str, operation: &Operation) -> bool {
         400 => takes_body || path.contains('{') || operation.parameters.is_some(),
         401 | 429 => !open,
         // The body of a reconciliation names an endpoint and where to go on.
-        404 => has("id") || has("key") || has("starting_after") || path.ends_with("/reconciliations"),
+        404 => {
+            has("id")
+                || has("key")
+                || has("starting_after")
+                || has("webhook_endpoint")
+                || path.ends_with("/reconciliations")
+        }
         408 | 413 | 415 => takes_body,
         _ => true,
     }
