@@ -1,5 +1,6 @@
 //! When an endpoint fails, and what follows: it comes by steps, of which the earlier ones are when operators are due to be
-//! told and warned, to being disabled. Nothing sends those notices yet: the endpoint's health says where it stands. Pure rules; the store keeps where each endpoint stands, and writes it only where that changes.
+//! told and warned, to being disabled. Nothing sends those notices yet: the endpoint's health says where it stands. Pure
+//! rules; the store keeps where each endpoint stands, and writes it only where that changes.
 //!
 //! ```text
 //!   a failure      5 minutes       half of the time      a day before        the time, and a day
