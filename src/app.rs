@@ -1,16 +1,15 @@
 //! The service, put together: [`App::build`] opens everything, [`App::run`] runs it until it is told to stop.
 
+mod commits;
+
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use secrecy::ExposeSecret as _;
-use tokio::{
-    net::TcpListener,
-    runtime::{Builder, Handle, Runtime},
-    sync::mpsc,
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+
+use commits::CommitThread;
 
 use crate::{
     api_key::KeyHasher,
@@ -171,14 +170,6 @@ impl App {
             Arc::clone(&ids),
             Arc::clone(&tracer),
         );
-        let limits = Limits {
-            in_flight: config.delivery.max_in_flight,
-            in_flight_per_endpoint: config.delivery.max_in_flight_per_endpoint,
-            attempt_timeout: config.delivery.timeout,
-            window: retry.window,
-            failing: config.endpoint.failing_rules(),
-            poll: config.database.poll,
-        };
         let (news_sender, news) = mpsc::unbounded_channel();
         let statistics = Arc::new(Statistics::new(Arc::clone(&store)));
         let (dispatcher, recorder) = Dispatcher::new(
@@ -186,7 +177,7 @@ impl App {
             clock.clone(),
             ids,
             attempter,
-            limits,
+            limits(&config),
             news_sender.clone(),
             Arc::clone(&metrics),
             Arc::clone(&statistics),
@@ -387,31 +378,6 @@ impl App {
     }
 }
 
-/// A thread of its own for what holds the writer: between two statements of a transaction it must not wait for its turn
-/// behind requests and attempts. Measured on two cores: a third more events a second.
-struct CommitThread(Option<Runtime>);
-
-impl CommitThread {
-    fn start() -> Result<Self> {
-        let runtime =
-            Builder::new_multi_thread().worker_threads(1).thread_name("commits").enable_all().build();
-        Ok(Self(Some(runtime.context("no thread for commits")?)))
-    }
-
-    fn handle(&self) -> &Handle {
-        self.0.as_ref().expect("it runs until it is dropped").handle()
-    }
-}
-
-impl Drop for CommitThread {
-    /// What still runs there is not waited for, which would block.
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
 /// Returns when the task has ended, and forgets it.
 async fn ended(task: &mut Option<JoinHandle<()>>) {
     match task {
@@ -466,6 +432,18 @@ fn tls(
 ) -> Result<Option<ListenerTls>> {
     let Some((certificate, private_key)) = certificate.zip(private_key) else { return Ok(None) };
     ListenerTls::read(certificate, private_key).map(Some).context(key)
+}
+
+/// How the dispatcher is bounded.
+fn limits(config: &Config) -> Limits {
+    Limits {
+        in_flight: config.delivery.max_in_flight,
+        in_flight_per_endpoint: config.delivery.max_in_flight_per_endpoint,
+        attempt_timeout: config.delivery.timeout,
+        window: config.retry.window,
+        failing: config.endpoint.failing_rules(),
+        poll: config.database.poll,
+    }
 }
 
 /// What endpoints may be, and what attempts may call. `own` is where this process listens.

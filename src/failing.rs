@@ -1,5 +1,6 @@
-//! When an endpoint fails, and what follows: those who operate the service are told and warned, and in the end it is
-//! disabled. Pure rules; the store keeps where each endpoint stands, and writes it only where that changes.
+//! When an endpoint fails, and what follows: it comes by steps, of which the earlier ones are when operators are due to be
+//! told and warned, to being disabled. Nothing sends those notices yet: the endpoint's health says where it stands. Pure
+//! rules; the store keeps where each endpoint stands, and writes it only where that changes.
 //!
 //! ```text
 //!   a failure      5 minutes       half of the time      a day before        the time, and a day
@@ -28,11 +29,11 @@ words! {
     Step {
         /// It has just begun.
         Quiet "quiet",
-        /// The operators were told that it fails.
+        /// It is time to tell the operators that it fails.
         Told "told",
-        /// They were warned that it will be disabled.
+        /// It is time to warn them that it will be disabled.
         Warned "warned",
-        /// They were warned for the last time.
+        /// The same for the last time.
         WarnedLast "warned_last",
         /// It is disabled.
         Disabled "disabled",

@@ -128,6 +128,23 @@ pub(super) struct EventObject {
     object: String,
 }
 
+/// A part of a stream.
+#[derive(ToSchema)]
+pub(super) struct StreamPart {
+    /// What it is about: `event` or `delivery`.
+    #[schema(nullable = false, examples("event"))]
+    event: Option<String>,
+    /// The event's id, to come again with.
+    #[schema(nullable = false)]
+    id: Option<EventId>,
+    /// The event as an endpoint gets it, or the delivery as the API shows it: JSON.
+    #[schema(nullable = false)]
+    data: Option<String>,
+    /// After how many milliseconds to come again, where the stream ends.
+    #[schema(nullable = false, minimum = 0, examples(1000))]
+    retry: Option<u32>,
+}
+
 /// An endpoint to register.
 #[derive(ToSchema)]
 #[schema(example = json!({

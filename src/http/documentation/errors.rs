@@ -94,8 +94,11 @@ fn can(status: u16, path: &str, method: &str, operation: &Operation) -> bool {
     match status {
         400 => takes_body || path.contains('{') || operation.parameters.is_some(),
         401 | 429 => !open,
-        // The body of a reconciliation names an endpoint and where to go on.
-        404 => has("id") || has("key") || has("starting_after") || path.ends_with("/reconciliations"),
+        // Those that name something in their body say so themselves.
+        404 => {
+            let says_so = operation.responses.responses.contains_key("404");
+            says_so || has("id") || has("key") || has("starting_after") || has("webhook_endpoint")
+        }
         408 | 413 | 415 => takes_body,
         _ => true,
     }

@@ -13,7 +13,7 @@ use utoipa::{
         ComponentsBuilder, HeaderBuilder, Info, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref,
         RefOr, SecurityRequirement, ServerBuilder, Type,
         header::Header,
-        path::{Operation, PathItem},
+        path::{Operation, Parameter, PathItem},
         schema::{AdditionalProperties, Schema, SchemaType},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
         tag::{Tag, TagBuilder},
@@ -40,6 +40,7 @@ pub(super) fn document(routes: &Routes, listener: Listener) -> OpenApi {
     let mut bodies = BTreeSet::new();
     for (path, item) in &mut paths.paths {
         for (method, operation) in operations(item) {
+            operation.parameters.iter_mut().flatten().for_each(never_null);
             bodies.extend(close_body(operation, &mut schemas));
             errors::add(path, method, operation);
             every_answer_has_its_request_id(operation);
@@ -153,6 +154,20 @@ fn may_be_null(schema: &RefOr<Schema>) -> bool {
         },
         RefOr::T(Schema::OneOf(choices)) => choices.items.iter().any(may_be_null),
         _ => false,
+    }
+}
+
+/// A parameter may be left out; it is never null.
+fn never_null(parameter: &mut RefOr<Parameter>) {
+    let RefOr::T(parameter) = parameter else { return };
+    match &mut parameter.schema {
+        Some(RefOr::T(Schema::Object(object))) => {
+            if let SchemaType::Array(types) = &mut object.schema_type {
+                types.retain(|one| *one != Type::Null);
+            }
+        }
+        Some(RefOr::T(Schema::OneOf(choices))) => choices.items.retain(|choice| !may_be_null(choice)),
+        _ => {}
     }
 }
 

@@ -31,7 +31,10 @@ pub(super) fn router() -> Routes {
     post, path = "/v1/merchants/{merchant}/reconciliations", operation_id = "reconcileMerchantEvents", tag = "Events",
     params(("merchant" = MerchantId, Path, description = "The merchant.")),
     request_body = ReconcileMerchant,
-    responses((status = 200, description = "How the events stand.", body = Reconciliation)),
+    responses(
+        (status = 200, description = "How the events stand.", body = Reconciliation),
+        (status = 404, description = "There is no such endpoint, or no such event to start after."),
+    ),
 )]
 async fn reconcile(
     State(api): State<Arc<Api>>,

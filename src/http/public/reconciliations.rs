@@ -28,7 +28,10 @@ pub(super) fn router() -> Routes {
 #[utoipa::path(
     post, path = "/v1/reconciliations", operation_id = "reconcileEvents", tag = "Events",
     request_body = Reconcile,
-    responses((status = 200, description = "How the events stand.", body = Reconciliation)),
+    responses(
+        (status = 200, description = "How the events stand.", body = Reconciliation),
+        (status = 404, description = "There is no such endpoint, or no such event to start after."),
+    ),
 )]
 async fn reconcile(
     State(api): State<Arc<Api>>,

@@ -212,7 +212,7 @@ struct StatisticsOfEndpoint {
 /// Its success rate, latencies, last success and last failure, what waits for it, and since when it fails. Numbers are
 /// written every five seconds; since when it fails, and what waits, is as it is now.
 #[utoipa::path(
-    get, path = "/v1/webhook_endpoints/{id}/health", operation_id = "retrieveWebhookEndpointHealth", tag = "Statistics",
+    get, path = "/v1/webhook_endpoints/{id}/health", operation_id = "getWebhookEndpointHealth", tag = "Statistics",
     params(("id" = EndpointId, Path, description = "The endpoint.")),
     responses((status = 200, description = "How it fares.", body = WebhookEndpointHealth)),
 )]
@@ -260,7 +260,7 @@ async fn health(
 /// What came of attempts and deliveries over time, of all endpoints or one: in buckets, in total and by endpoint. A range is
 /// at most as long as events are kept.
 #[utoipa::path(
-    get, path = "/v1/statistics", operation_id = "retrieveStatistics", tag = "Statistics",
+    get, path = "/v1/statistics", operation_id = "getStatistics", tag = "Statistics",
     params(
         ("from" = Option<i64>, Query, description = "From when on, in unix seconds: a day before `to`, if not given.", minimum = 0),
         ("to" = Option<i64>, Query, description = "Until when, in unix seconds: until now, if not given.", minimum = 0),

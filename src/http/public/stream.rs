@@ -23,7 +23,6 @@ use tokio::{
     sync::broadcast::{self, error::RecvError},
     time::{Instant, sleep, sleep_until},
 };
-use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::events;
@@ -32,7 +31,10 @@ use crate::{
     endpoint::EnabledEvents,
     event::Event,
     feed::{Feed, Follower, RecordedDelivery, Seat},
-    http::{Api, auth::Merchant, connection::Streamed, error::ApiError, query::Query, routes::Routes, view},
+    http::{
+        Api, auth::Merchant, connection::Streamed, error::ApiError, query::Query, routes::Routes,
+        shapes::StreamPart, view,
+    },
     id::{EndpointId, EventId},
     merchant::Tenant,
     store::Store,
@@ -96,24 +98,6 @@ impl FromStr for Types {
             errors.into_iter().map(named).collect::<Vec<_>>().join("; ")
         })
     }
-}
-
-/// One part of the stream.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "a schema is made of the type, never of a value")]
-struct StreamPart {
-    /// `event` or `delivery`.
-    #[schema(nullable = false, examples("event"))]
-    event: Option<String>,
-    /// The id of the event, where it is one: what the stream can be resumed after.
-    #[schema(nullable = false)]
-    id: Option<EventId>,
-    /// The event or the delivery, as JSON.
-    #[schema(nullable = false)]
-    data: Option<String>,
-    /// After how many milliseconds to come again, where the stream ends.
-    #[schema(nullable = false, minimum = 0, examples(1000))]
-    retry: Option<u32>,
 }
 
 /// Follow events

@@ -146,6 +146,17 @@ impl Engine {
         Ok(Some(row.try_into()?))
     }
 
+    pub(super) async fn purge_endpoints(&self, limit: u32) -> Result<u32> {
+        let mut write = self.write().await?;
+        for text in [sql::health::PURGE_FAILING, sql::health::PURGE_LATEST] {
+            query!(text).execute(&mut *write).await?;
+        }
+        let purged = query!(sql::PURGE_DELETED_ENDPOINTS, i64::from(limit));
+        let purged = affected(&purged.execute(&mut *write).await?);
+        write.commit().await?;
+        Ok(purged)
+    }
+
     pub(super) async fn settle(
         &self,
         id: EndpointId,

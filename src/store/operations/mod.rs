@@ -495,16 +495,6 @@ impl Store for Engine {
     }
 
     async fn purge_deleted_endpoints(&self, limit: u32) -> Result<u32> {
-        self.run(|| async {
-            let mut write = self.write().await?;
-            for text in [sql::health::PURGE_FAILING, sql::health::PURGE_LATEST] {
-                query!(text).execute(&mut *write).await?;
-            }
-            let purged = query!(sql::PURGE_DELETED_ENDPOINTS, i64::from(limit));
-            let purged = affected(&purged.execute(&mut *write).await?);
-            write.commit().await?;
-            Ok(purged)
-        })
-        .await
+        self.run(|| self.purge_endpoints(limit)).await
     }
 }

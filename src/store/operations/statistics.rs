@@ -57,7 +57,7 @@ impl Engine {
             .execute(&mut *write)
             .await?;
         }
-        Ok(write.commit().await?)
+        write.commit().await
     }
 
     pub(super) async fn sum_statistics(

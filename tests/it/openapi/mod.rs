@@ -130,29 +130,39 @@ async fn each_listener_serves_its_document() {
     without.stop().await;
 }
 
-/// One object of each kind, by the prefixes of their ids.
-async fn objects(app: &TestApp<Sqlite>, receiver: &Receiver) -> BTreeMap<&'static str, String> {
-    let endpoint = app.endpoint(&receiver.url()).await;
-    app.publish(charge()).await;
-    let event = app.publish(charge()).await;
+/// A merchant who has one object of each kind, and these by the prefixes of their ids.
+async fn merchant(
+    app: &TestApp<Sqlite>,
+    receiver: &Receiver,
+    name: &str,
+) -> (Caller, BTreeMap<&'static str, String>) {
+    let merchant = app.merchant(name, false).await;
+    let register =
+        async || merchant.post("/v1/webhook_endpoints", json!({ "url": receiver.url() })).await.expect(201);
+    let mut event = charge();
+    event["merchant_id"] = name.into();
+    let endpoint = register().await;
+    app.publish(event.clone()).await;
+    let event = app.publish(event).await;
     let deliveries =
-        app.public.get(&format!("/v1/webhook_endpoints/{}/deliveries", id(&endpoint))).await.expect(200);
-    let key = app.internal.post("/v1/merchants/m_1/api_keys", "").await.expect(201);
+        merchant.get(&format!("/v1/webhook_endpoints/{}/deliveries", id(&endpoint))).await.expect(200);
+    let key = app.internal.post(&format!("/v1/merchants/{name}/api_keys"), "").await.expect(201);
     // On a clock that stands still a backfill of two events is not finished after the first.
     let wanted =
         json!({ "created_gte": 0, "created_lte": 253_402_300_799_i64, "only": "all", "per_second": 1 });
-    let other = app.endpoint(&receiver.url()).await;
+    let other = register().await;
     let backfill =
-        app.public.post(&format!("/v1/webhook_endpoints/{}/backfills", id(&other)), wanted).await.expect(201);
+        merchant.post(&format!("/v1/webhook_endpoints/{}/backfills", id(&other)), wanted).await.expect(201);
     let id = |object: &Value| id(object).to_owned();
-    [
+    let objects = [
+        ("m", name.to_owned()),
         ("we", id(&endpoint)),
         ("evt", id(&event)),
         ("dlv", id(&deliveries["data"][0])),
         ("key", id(&key)),
         ("bf", id(&backfill)),
-    ]
-    .into()
+    ];
+    (merchant, objects.into())
 }
 
 /// The request of an operation as its examples have it, with ids of what there is.
@@ -184,12 +194,14 @@ fn request(
 
 #[tokio::test]
 async fn every_example_of_a_request_does_what_its_operation_says() {
-    let app = app().await;
+    let app = TestApp::<Sqlite>::start().await;
     let receiver = Receiver::start(Act::status(200)).await;
-    for (document, caller) in [(&*PUBLIC, &app.public), (&*INTERNAL, &app.internal)] {
+    for (document, public) in [(&*PUBLIC, true), (&*INTERNAL, false)] {
         for operation in document.operations() {
-            // New ones for each, because some operations end what they are about.
-            let objects = objects(&app, &receiver).await;
+            // A merchant for each, because some operations end what they are about.
+            let name = operation.json["operationId"].as_str().unwrap();
+            let (merchant, objects) = merchant(&app, &receiver, name).await;
+            let caller = if public { &merchant } else { &app.internal };
             let (path, body) = request(document, operation, &objects);
             let json = [("content-type", "application/json")];
             let answer = caller.send(operation.method, &path, &json, body.clone()).await;
@@ -204,11 +216,6 @@ async fn every_example_of_a_request_does_what_its_operation_says() {
     app.stop().await;
 }
 
-/// The service with room for many endpoints.
-async fn app() -> TestApp<Sqlite> {
-    TestApp::with(&[("limits.endpoints_per_merchant", "1000")]).await
-}
-
 /// The messages about a field of a refused request, or nothing.
 fn about(answer: &Answer, field: &str) -> String {
     answer.json()["error"]["details"]["fieldErrors"].get(field).map(Value::to_string).unwrap_or_default()
@@ -218,9 +225,9 @@ fn about(answer: &Answer, field: &str) -> String {
 async fn every_field_and_every_parameter_of_a_document_is_read_and_no_other_is_taken() {
     let app = TestApp::<Sqlite>::start().await;
     let receiver = Receiver::start(Act::status(200)).await;
-    let objects = objects(&app, &receiver).await;
+    let (merchant, objects) = merchant(&app, &receiver, "m_2").await;
     let json = [("content-type", "application/json")];
-    for (document, caller) in [(&*PUBLIC, &app.public), (&*INTERNAL, &app.internal)] {
+    for (document, caller) in [(&*PUBLIC, &merchant), (&*INTERNAL, &app.internal)] {
         for operation in document.operations() {
             let Operation { method, .. } = operation;
             let (path, _) = request(document, operation, &objects);
