@@ -7,7 +7,6 @@ test:
 	tests/install-languages
 	tests/install-browser
 	tests/install-schemathesis
-	tests/install-browser
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	cargo check --locked --package k-payments-webhooks

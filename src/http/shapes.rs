@@ -39,12 +39,12 @@ pub(super) struct Event {
     pending_webhooks: i64,
     /// How its deliveries stand, where a list is asked for it.
     #[schema(nullable = false)]
-    delivery_counts: Option<DeliveryCounts>,
+    delivery_counts: Option<EventDeliveryCounts>,
 }
 
 /// How many deliveries there are in each state.
 #[derive(ToSchema)]
-pub(super) struct DeliveryCounts {
+pub(super) struct EventDeliveryCounts {
     /// Waiting for an attempt, the first or another.
     #[schema(minimum = 0)]
     pending: i64,

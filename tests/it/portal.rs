@@ -19,6 +19,7 @@ fn files(root: &Path, folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
         }
     }
 }
+
 /// Whether a built file is there for browsers that take this form.
 fn is_compressed(name: &str) -> bool {
     matches!(name.rsplit_once('.'), Some((_, "br" | "gz")))

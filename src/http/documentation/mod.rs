@@ -42,7 +42,7 @@ pub(super) fn document(routes: &Routes, listener: Listener) -> OpenApi {
         for (method, operation) in operations(item) {
             operation.parameters.iter_mut().flatten().for_each(never_null);
             bodies.extend(close_body(operation, &mut schemas));
-            errors::add(path, method, operation);
+            errors::add(listener, path, method, operation);
             every_answer_has_its_request_id(operation);
         }
     }

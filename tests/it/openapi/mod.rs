@@ -144,9 +144,12 @@ async fn merchant(
     let endpoint = register().await;
     app.publish(event.clone()).await;
     let event = app.publish(event).await;
+    // Its first attempt is recorded then.
+    app.advance("1ms").await;
     let deliveries =
         merchant.get(&format!("/v1/webhook_endpoints/{}/deliveries", id(&endpoint))).await.expect(200);
     let key = app.internal.post(&format!("/v1/merchants/{name}/api_keys"), "").await.expect(201);
+    let session = app.portal_session(name, "full").await;
     // On a clock that stands still a backfill of two events is not finished after the first.
     let wanted =
         json!({ "created_gte": 0, "created_lte": 253_402_300_799_i64, "only": "all", "per_second": 1 });
@@ -161,6 +164,7 @@ async fn merchant(
         ("dlv", id(&deliveries["data"][0])),
         ("key", id(&key)),
         ("bf", id(&backfill)),
+        ("ps", id(&session)),
     ];
     (merchant, objects.into())
 }
@@ -177,8 +181,10 @@ fn request(
     };
     let mut path = operation.path.to_owned();
     for parameter in operation.parameters().filter(|parameter| parameter["in"] == "path") {
-        let example = document.resolve(&parameter["schema"])["examples"][0].as_str().unwrap();
-        path = path.replace(&format!("{{{}}}", parameter["name"].as_str().unwrap()), &living(example));
+        let schema = document.resolve(&parameter["schema"]);
+        // Of numbers the first one.
+        let example = schema["examples"][0].as_str().map_or_else(|| schema["minimum"].to_string(), living);
+        path = path.replace(&format!("{{{}}}", parameter["name"].as_str().unwrap()), &example);
     }
     let body = operation.body().map(|(schema, _)| {
         let mut example = document.resolve(schema)["example"].clone();

@@ -310,7 +310,7 @@ async fn an_attempt_shows_its_request_as_the_receiver_got_it_whatever_secrets_ca
     let rotate = format!("{ENDPOINTS}/{}/rotate_secret", id(&endpoint));
     app.public.post(&rotate, json!({ "expire_previous_in": "1h" })).await.expect(200);
     let event = app.publish(charge()).await;
-    app.advance("0s").await;
+    app.advance("1ms").await;
     app.public.post(&rotate, json!({ "expire_previous_in": "30s" })).await.expect(200);
     app.advance("1m").await;
     let delivery = app.delivery_of(&event).await;
@@ -348,7 +348,7 @@ async fn a_list_of_events_can_tell_how_their_deliveries_stand() {
     app.endpoint(&good.url()).await;
     let failing = app.endpoint(&bad.url()).await;
     let first = app.publish(charge()).await;
-    app.advance("0s").await;
+    app.advance("1ms").await;
     let list = async || app.public.get("/v1/events?expand=delivery_counts").await.expect(200)["data"].clone();
     let counts = |pending: u32, retrying: u32, held: u32, succeeded: u32, abandoned: u32| json!({ "pending": pending, "retrying": retrying, "held": held, "succeeded": succeeded, "abandoned": abandoned });
     let told = list().await;

@@ -257,7 +257,7 @@ fn built_file() -> String {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("portal/dist/assets");
     let mut names =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.next().expect("the portal is built")
+    names.find(|name| name.ends_with(".js")).expect("the portal is built")
 }
 
 /// All that an answer tells, but for the id that was asked for and what every answer has of its own.
