@@ -255,9 +255,9 @@ async fn call_with(
 /// The name of a file of the portal.
 fn built_file() -> String {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("portal/dist/assets");
-    let mut names =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.find(|name| name.ends_with(".js")).expect("the portal is built")
+    let mut paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let script = paths.find(|path| path.extension().is_some_and(|extension| extension == "js"));
+    script.expect("the portal is built").file_name().unwrap().to_str().unwrap().to_owned()
 }
 
 /// All that an answer tells, but for the id that was asked for and what every answer has of its own.

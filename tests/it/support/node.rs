@@ -6,7 +6,7 @@ use std::{
     sync::LazyLock,
 };
 
-use tokio::process::Command;
+use tokio::{process::Command, sync::Mutex};
 
 use super::process::{BOOTSTRAP_KEY, Process};
 
@@ -27,8 +27,12 @@ pub(crate) static PORTAL: LazyLock<PathBuf> = LazyLock::new(|| {
     portal
 });
 
+/// A browser or a build takes all that two cores have: they wait for each other.
+static TURN: Mutex<()> = Mutex::const_new(());
+
 /// Runs a command in the portal's folder to its end.
 pub(crate) async fn run(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let _turn = TURN.lock().await;
     let portal = tokio::task::spawn_blocking(|| PORTAL.as_path()).await.unwrap();
     let mut command = Command::new(program);
     command.args(arguments).current_dir(portal).envs(variables.iter().copied()).kill_on_drop(true);
