@@ -14,7 +14,6 @@ use crate::{
     program::{KEY, Program},
     receiver::{Receiver, Trouble, troubled},
     report,
-    storage::Storage,
 };
 
 const PER_SECOND: u32 = 200;
@@ -142,18 +141,20 @@ pub(crate) async fn many(engine: Engine) {
 /// while all of them are kept.
 pub(crate) async fn retention(engine: Engine) {
     const OLD: usize = 50_000;
-    let storage = Storage::new(engine).await;
-    storage.open().await.close().await;
-    // Past the retention that comes, as it is where the service was not stopped: not so late that it would hurry.
-    let accepted_at = Clock::system().now().minus(Duration::from_secs(96 * 60 * 60));
-    storage.fill(OLD * 10, 0, accepted_at).await;
     let receiver = Receiver::start().await;
     let urls: Vec<String> = (0..ENDPOINTS).map(|number| format!("{}{number}", receiver.url)).collect();
     let merchant = |_| "merchant_of_now".to_owned();
-    let mut program = Program::start_on(storage, &[("retention.events", "36500d")]);
+    let keeping_all = [("retention.events", "36500d")];
+    let mut program = Program::start(engine, &keeping_all).await;
     program.register("merchant_of_now", &urls).await;
+    program.terminate();
+    // Past the retention that comes, as it is where the service was not stopped: not so late that it would hurry.
+    let accepted_at = Clock::system().now().minus(Duration::from_secs(96 * 60 * 60));
+    program.storage.fill(OLD * 10, 0, accepted_at).await;
+    program.start_again(&keeping_all);
     let quiet = healthy_of(&program, &receiver, ENDPOINTS, merchant).await;
-    program.restart(&[("retention.events", "96h")]);
+    program.terminate();
+    program.start_again(&[("retention.events", "96h")]);
     // It runs at every full minute, for less than one.
     let old = "events WHERE created_at = 0";
     while program.storage.rows(old).await == OLD {

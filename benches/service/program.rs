@@ -29,18 +29,13 @@ pub(crate) struct Usage {
 impl Program {
     /// Starts it on a new database, with these settings besides.
     pub(crate) async fn start(engine: Engine, settings: &[(&str, &str)]) -> Self {
-        Self::start_on(Storage::new(engine).await, settings)
-    }
-
-    /// The same on a database that may hold something.
-    pub(crate) fn start_on(storage: Storage, settings: &[(&str, &str)]) -> Self {
+        let storage = Storage::new(engine).await;
         let (process, public, internal) = start(&storage, settings);
         Self { process, public, internal, storage }
     }
 
-    /// Ends the program in order and starts it again on the same database, with other settings.
-    pub(crate) fn restart(&mut self, settings: &[(&str, &str)]) {
-        self.terminate();
+    /// Starts the program again on the same database, once it was ended.
+    pub(crate) fn start_again(&mut self, settings: &[(&str, &str)]) {
         (self.process, self.public, self.internal) = start(&self.storage, settings);
     }
 
@@ -78,7 +73,8 @@ impl Program {
         self.storage.bytes().await
     }
 
-    fn terminate(&mut self) {
+    /// Ends the program in order.
+    pub(crate) fn terminate(&mut self) {
         let id = self.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
         assert!(self.process.wait().expect("it ends").success());

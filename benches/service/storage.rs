@@ -94,6 +94,7 @@ impl Storage {
 
     /// Fills the database with [`ENDPOINTS`] endpoints, so many finished deliveries, ten to an event accepted at this
     /// instant and each with its attempt, and so many that are due: half of them of one endpoint, the others of all in turn.
+    /// Their secrets name the key of one that is there, if any is: the program does not start with one that it lacks.
     pub(crate) async fn fill(&self, finished: usize, due: usize, accepted_at: UnixMs) {
         // The first ten characters behind the prefix are the time.
         let time = &EventId::lowest_at(accepted_at).to_string()[.."evt_".len() + 10];
@@ -108,7 +109,7 @@ impl Storage {
         self.execute(self.over(
             ENDPOINTS,
             "INSERT INTO signing_secrets (id, webhook_endpoint_id, key_id, ciphertext, created_at) \
-             SELECT 'sec_' || {i}, 'we_' || {i}, 'none', {bytes}, 0 FROM n",
+             SELECT 'sec_' || {i}, 'we_' || {i}, COALESCE((SELECT key_id FROM signing_secrets LIMIT 1), 'none'), {bytes}, 0 FROM n",
         ))
         .await;
         let event_rows = format!(

@@ -55,9 +55,6 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
-            // What a commit of the log's pages into the file holds up: p99 from publish to receipt while retention runs was
-            // 10.0 ms with 250 pages and 11.9 with SQLite's 1,000, throughput the same.
-            .pragma("wal_autocheckpoint", "250")
             // Batches have one text for each number of rows.
             .statement_cache_capacity(256)
             // A full buffer puts the database's thread to sleep until it is read.
