@@ -52,7 +52,7 @@ async function endpoint(body) {
 /** The pages, once there is something on them; each with what it needs to have shown. */
 const pages = () => [
   ["overview", "", "By endpoint"],
-  ["events", "/events", "Amount"],
+  ["events", "/events", /^Retrying \d/],
   ["event", `/events/${seen.failing}`, "What happened"],
   ["endpoints", "/endpoints", "Failing"],
   ["endpoint", `/endpoints/${seen.staging}`, "Failing since"],
