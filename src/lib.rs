@@ -33,6 +33,7 @@ pub mod backfill;
 pub mod dispatcher;
 pub mod feed;
 pub mod ingest;
+pub mod operational;
 pub mod reconciliation;
 pub mod replicas;
 pub mod statistics;

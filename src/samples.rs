@@ -1,6 +1,7 @@
 //! A realistic sample of every event type, in one place: for `POST …/test`, the demo and the documentation. What is in
-//! them is what the platform's own API says of charges, refunds, payouts and disputes.
+//! them is what the platform's own API says of charges, refunds, payouts and disputes, and what operators are told.
 
+mod operational;
 mod resources;
 
 use bytes::Bytes;

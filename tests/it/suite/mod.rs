@@ -1,5 +1,6 @@
 //! What holds on either engine. `super::Engine` says which one it is.
 
+mod abandoned;
 mod api;
 mod audit;
 mod backfills;
@@ -15,6 +16,7 @@ mod ingest;
 mod keys;
 mod limits;
 mod metrics;
+mod operational;
 mod reconciliation;
 mod secrets;
 mod statistics;
