@@ -1,6 +1,7 @@
 //! The service, put together: [`App::build`] opens everything, [`App::run`] runs it until it is told to stop.
 
 mod commits;
+mod outbound;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -10,6 +11,7 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use commits::CommitThread;
+pub(crate) use outbound::{call_rules, operators_rules, transport_settings};
 
 use crate::{
     api_key::KeyHasher,
@@ -17,7 +19,7 @@ use crate::{
     audit::Author,
     backfill::Backfills,
     clock::Clock,
-    config::{Config, Engine, Mode},
+    config::{Config, Engine},
     dispatcher::{Dispatcher, Limits, Recorder},
     encryption,
     entropy::Entropy,
@@ -27,16 +29,13 @@ use crate::{
     keys::KeyIssuer,
     maintenance::Maintenance,
     metrics::{Listener, Metrics},
-    replicas,
+    operational, replicas,
     schedule::Schedule,
     statistics::Statistics,
     store::{News, PostgresOptions, PostgresStore, SqliteStore, Store},
     test_clock::TestClock,
     trace::Tracer,
-    transport::{
-        AddressPolicy, CallRules, ConnectionLimits, HyperTransport, Resolve, SystemResolver,
-        TransportSettings,
-    },
+    transport::{Resolve, SystemResolver},
     vault::Vault,
 };
 
@@ -64,12 +63,6 @@ impl Role {
 
 /// How long the others are told that there is work to take over, as this process ends.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// How long a connection to a receiver is used, however busy: then DNS decides anew where its name leads.
-const CONNECTION_AGE: Duration = Duration::from_secs(300);
-
-/// What a receiver may send on a connection between two responses: what HTTP/2 lets it send ahead, and as much for heads.
-const UNASKED_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// The store with what is needed to read and write secrets in it.
 #[derive(Clone)]
@@ -157,13 +150,15 @@ impl App {
         let public = bind("server.listen", config.server.listen).await?;
         let internal = bind("internal.listen", config.internal.listen).await?;
         let rules = Arc::new(call_rules(&config, vec![public.local_addr()?, internal.local_addr()?]));
-        let transport = HyperTransport::new(transport_settings(&config, Arc::clone(&rules)), resolver)?;
+        let operators_rules = operators_rules(&config, &rules);
+        operational::configured::establish(&foundation, &config.operations, &operators_rules).await?;
+        let transports = outbound::transports(&config, Arc::clone(&rules), operators_rules, resolver)?;
         let routes = [&http::public::routes()[..], &http::internal::routes()[..]];
         let metrics = Arc::new(Metrics::new(routes, &store.pools(), Clock::system().now()));
         let tracer = Tracer::start(&config.tracing, clock.clone(), entropy, Arc::clone(&metrics))?;
         let retry = &config.retry;
         let attempter = Attempter::new(
-            Arc::new(transport),
+            transports,
             vault,
             Schedule::new(retry.ladder.clone(), retry.window, retry.jitter),
             clock.clone(),
@@ -196,6 +191,7 @@ impl App {
             dispatcher.clone(),
             config.retention.events,
             retry.window,
+            config.operations.told(),
             Arc::clone(&metrics),
         ));
         let poll = config.database.poll;
@@ -441,43 +437,8 @@ fn limits(config: &Config) -> Limits {
         in_flight_per_endpoint: config.delivery.max_in_flight_per_endpoint,
         attempt_timeout: config.delivery.timeout,
         window: config.retry.window,
-        failing: config.endpoint.failing_rules(),
+        failing: config.failing_rules(),
         poll: config.database.poll,
-    }
-}
-
-/// What endpoints may be, and what attempts may call. `own` is where this process listens.
-pub(crate) fn call_rules(config: &Config, own: Vec<SocketAddr>) -> CallRules {
-    let security = &config.security;
-    CallRules {
-        allow_http: config.http_allowed(),
-        allow_short_names: config.mode == Mode::Development,
-        allow_names: security.allow_names.clone(),
-        addresses: AddressPolicy::new(config.allowed_networks()).translating(security.nat64_prefixes.clone()),
-        ports: security.ports.clone(),
-        own,
-    }
-}
-
-pub(crate) fn transport_settings(config: &Config, rules: Arc<CallRules>) -> TransportSettings {
-    TransportSettings {
-        timeout: config.delivery.timeout,
-        connect_timeout: config.delivery.connect_timeout,
-        response_body_max: config.delivery.response_body_max,
-        rules,
-        proxy: config.proxy(),
-        idle_connections_per_host: config.delivery.max_in_flight_per_endpoint,
-        connections: ConnectionLimits {
-            kept_max: config.delivery.max_in_flight,
-            age: CONNECTION_AGE,
-            // As much as all attempts at one endpoint may read, besides what protocols need.
-            unasked_bytes_max: config
-                .delivery
-                .response_body_max
-                .saturating_mul(config.delivery.max_in_flight_per_endpoint)
-                .saturating_add(UNASKED_BYTES_MAX),
-        },
-        extra_root_certificates: config.security.extra_root_certificates.clone(),
     }
 }
 

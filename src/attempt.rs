@@ -9,6 +9,7 @@ use crate::{
     delivery::{AbandonedReason, Attempt, AttemptResult, LeasedDelivery, Verdict},
     endpoint::{Destination, LIVING_SECRETS_MAX, Opened, SealedSecret},
     endpoint_url::EndpointUrl,
+    event::EventName,
     headers::Envelope,
     id::IdSource,
     schedule::{Next, Schedule, parse_retry_after},
@@ -21,7 +22,7 @@ use crate::{
 /// Makes attempts.
 #[derive(Clone)]
 pub struct Attempter {
-    transport: Arc<dyn Transport>,
+    transports: Transports,
     vault: Arc<Vault>,
     schedule: Schedule,
     clock: Clock,
@@ -29,18 +30,37 @@ pub struct Attempter {
     tracer: Arc<Tracer>,
 }
 
+/// By which ways endpoints are called.
+#[derive(Clone)]
+pub struct Transports {
+    /// Merchants' endpoints.
+    pub merchants: Arc<dyn Transport>,
+    /// That of those who operate the service, who may have it where no merchant's may be.
+    pub operators: Arc<dyn Transport>,
+}
+
+impl Transports {
+    /// The one for what carries such events.
+    fn of(&self, name: EventName) -> &dyn Transport {
+        match name {
+            EventName::Merchants(_) => self.merchants.as_ref(),
+            EventName::Operational(_) => self.operators.as_ref(),
+        }
+    }
+}
+
 impl Attempter {
     /// An attempter with its means and its rules.
     #[must_use]
     pub fn new(
-        transport: Arc<dyn Transport>,
+        transports: Transports,
         vault: Arc<Vault>,
         schedule: Schedule,
         clock: Clock,
         ids: Arc<IdSource>,
         tracer: Arc<Tracer>,
     ) -> Self {
-        Self { transport, vault, schedule, clock, ids, tracer }
+        Self { transports, vault, schedule, clock, ids, tracer }
     }
 
     /// Sends the event once. Whatever happens becomes an outcome to record.
@@ -48,7 +68,7 @@ impl Attempter {
         let started_at = self.clock.now();
         let span = self.tracer.attempting(delivery);
         let exchange = match self.request(delivery, started_at, self.tracer.told(delivery, span)) {
-            Ok(request) => self.transport.send(request).await,
+            Ok(request) => self.transports.of(delivery.event_type).send(request).await,
             Err(message) => {
                 tracing::error!(delivery = %delivery.id, "{message}");
                 broken(&message)

@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::{
     failing::FailingRules,
+    operational::{OperationalType, Told},
     transport::{NamePattern, PortRange, Proxy},
 };
 
@@ -38,6 +39,7 @@ pub struct Config {
     pub delivery: Delivery,
     pub endpoint: Endpoint,
     pub security: Security,
+    pub operations: Operations,
     pub limits: Limits,
     pub retention: Retention,
     pub test_clock: TestClock,
@@ -125,13 +127,6 @@ pub struct Endpoint {
     pub disable_after_failing: Option<Duration>,
 }
 
-impl Endpoint {
-    #[must_use]
-    pub fn failing_rules(&self) -> FailingRules {
-        FailingRules { disable_after: self.disable_after_failing }
-    }
-}
-
 #[derive(Clone, Debug, Deserialize)]
 pub struct Security {
     /// Empty for none; else the base64 of 32 bytes.
@@ -147,6 +142,24 @@ pub struct Security {
     pub proxy: SecretString,
     #[serde(deserialize_with = "path")]
     pub extra_root_certificates: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Operations {
+    /// Empty for none. May hold a token.
+    pub url: SecretString,
+    pub signing_secret: SecretString,
+    #[serde(deserialize_with = "operational_types")]
+    pub types: Told,
+    pub allow_private: bool,
+}
+
+impl Operations {
+    /// What is told: nothing, where there is nobody to tell.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        if self.url.expose_secret().is_empty() { Told::NOTHING } else { self.types }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -298,6 +311,12 @@ impl Config {
         networks
     }
 
+    /// For how long an endpoint may fail, and what is told of it.
+    #[must_use]
+    pub fn failing_rules(&self) -> FailingRules {
+        FailingRules { disable_after: self.endpoint.disable_after_failing, told: self.operations.told() }
+    }
+
     /// The origin at which browsers reach the portal, while the public listener listens there; none where there is no portal.
     #[must_use]
     pub fn portal_url(&self, listening_at: SocketAddr) -> Option<String> {
@@ -346,6 +365,17 @@ fn duration_or_never<'de, D: serde::Deserializer<'de>>(
 fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|_| format!("{text:?} is not a duration, such as 15s, 5m, 72h or 30d"))
+}
+
+fn operational_types<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Told, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    if names == ["*"] {
+        return Ok(Told::of(OperationalType::ALL));
+    }
+    let types = names.iter().map(|name| {
+        name.parse::<OperationalType>().map_err(|error| serde::de::Error::custom(format!("{name:?} {error}")))
+    });
+    Ok(Told::of(&types.collect::<Result<Vec<_>, _>>()?))
 }
 
 fn ladder<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::{
     clock::UnixMs,
     endpoint::Destination,
-    event::EventType,
+    event::{EventName, EventType},
     id::{AttemptId, BackfillId, DeliveryId, EndpointId, EventId, LeaseToken},
     trace::TraceContext,
     transport::FailureCode,
@@ -127,8 +127,8 @@ pub struct LeasedDelivery {
     pub leased_until: UnixMs,
     /// The event.
     pub event_id: EventId,
-    /// The type of the event.
-    pub event_type: EventType,
+    /// What kind of event it is.
+    pub event_type: EventName,
     /// The bytes to send.
     pub body: Bytes,
     /// Where to send them.

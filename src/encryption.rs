@@ -18,6 +18,7 @@ use crate::{
     audit::{Action, AuditEntry, Author, Changes},
     clock::{Clock, UnixMs},
     config::{Config, Engine, Mode},
+    counted::counted,
     endpoint::SealedSecret,
     entropy::Entropy,
     id::{IdSource, SecretId},
@@ -174,7 +175,8 @@ pub async fn check(
             secrets += 1;
         }
     }
-    Ok(Some(format!("{} opens what is stored; {secrets} signing secrets were tried", vault.current_key())))
+    let tried = counted(secrets, "signing secret");
+    Ok(Some(format!("{} opens what is stored, tried on {tried}", vault.current_key())))
 }
 
 /// What one run of `keys reencrypt` has done, or what it would have to do.

@@ -17,6 +17,7 @@ use crate::{
     id::{EndpointId, EventId},
     merchant::Tenant,
     nearest::nearest,
+    operational::OperationalType,
     trace::TraceContext,
 };
 
@@ -107,6 +108,42 @@ impl FromStr for EventType {
     }
 }
 
+/// What kind of event a delivery carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventName {
+    /// A merchant's event.
+    Merchants(EventType),
+    /// One for those who operate the service.
+    Operational(OperationalType),
+}
+
+impl EventName {
+    /// The name, such as `charge.succeeded`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Merchants(event_type) => event_type.as_str(),
+            Self::Operational(kind) => kind.as_str(),
+        }
+    }
+}
+
+impl From<EventType> for EventName {
+    fn from(event_type: EventType) -> Self {
+        Self::Merchants(event_type)
+    }
+}
+
+impl FromStr for EventName {
+    type Err = UnknownEventType;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse()
+            .map(Self::Merchants)
+            .or_else(|error| text.parse().map(Self::Operational).map_err(|_| error))
+    }
+}
+
 /// A validated event that a publisher hands in; it has no id until it is accepted.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
@@ -190,12 +227,18 @@ pub struct EventPlace {
 #[must_use]
 pub fn render(id: EventId, event: &NewEvent, accepted_at: UnixMs) -> Vec<u8> {
     let created = event.created.unwrap_or_else(|| accepted_at.seconds());
-    let (livemode, event_type) = (event.tenant.livemode, event.event_type);
+    render_named(id, event.event_type.into(), created, event.tenant.livemode, &event.data)
+}
+
+/// The same of an event of any kind, dated in unix seconds.
+#[must_use]
+pub fn render_named(id: EventId, name: EventName, created: i64, livemode: bool, data: &[u8]) -> Vec<u8> {
+    let name = name.as_str();
     let mut body = format!(
-        r#"{{"id":"{id}","object":"event","api_version":"{API_VERSION}","created":{created},"livemode":{livemode},"type":"{event_type}","data":"#
+        r#"{{"id":"{id}","object":"event","api_version":"{API_VERSION}","created":{created},"livemode":{livemode},"type":"{name}","data":"#
     )
     .into_bytes();
-    body.extend_from_slice(&event.data);
+    body.extend_from_slice(data);
     body.push(b'}');
     body
 }
@@ -270,6 +313,11 @@ mod tests {
     fn every_type_is_found_by_its_name() {
         for event_type in EventType::ALL {
             assert_eq!(event_type.as_str().parse::<EventType>().unwrap(), *event_type);
+            assert_eq!(event_type.as_str().parse::<EventName>().unwrap(), EventName::Merchants(*event_type));
+        }
+        for kind in OperationalType::ALL {
+            assert_eq!(kind.as_str().parse::<EventName>().unwrap(), EventName::Operational(*kind));
+            assert!(kind.as_str().parse::<EventType>().is_err(), "no publisher can name it");
         }
     }
 }

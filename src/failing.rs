@@ -1,6 +1,5 @@
-//! When an endpoint fails, and what follows: it comes by steps, of which the earlier ones are when operators are due to be
-//! told and warned, to being disabled. Nothing sends those notices yet: the endpoint's health says where it stands. Pure
-//! rules; the store keeps where each endpoint stands, and writes it only where that changes.
+//! When an endpoint fails, and what follows: it comes by steps to being disabled, of which operators are told ([`to_tell`]).
+//! Pure rules; the store keeps where each endpoint stands, and writes it, and what is told, only where that changes.
 //!
 //! ```text
 //!   a failure      5 minutes       half of the time      a day before        the time, and a day
@@ -12,7 +11,11 @@
 
 use std::time::Duration;
 
-use crate::{clock::UnixMs, words::words};
+use crate::{
+    clock::UnixMs,
+    operational::{OperationalType, Told},
+    words::words,
+};
 
 /// How long an endpoint fails before anybody is told: a failure now and again is nothing to speak of.
 const TELL_AFTER: Duration = Duration::from_secs(5 * 60);
@@ -29,9 +32,9 @@ words! {
     Step {
         /// It has just begun.
         Quiet "quiet",
-        /// It is time to tell the operators that it fails.
+        /// The operators are told that it fails.
         Told "told",
-        /// It is time to warn them that it will be disabled.
+        /// They are warned that it will be disabled.
         Warned "warned",
         /// The same for the last time.
         WarnedLast "warned_last",
@@ -40,11 +43,13 @@ words! {
     }
 }
 
-/// For how long an endpoint may fail.
+/// For how long an endpoint may fail, and what the operators are told of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailingRules {
     /// It is disabled after so long without any success, unless this is none.
     pub disable_after: Option<Duration>,
+    /// What is told.
+    pub told: Told,
 }
 
 /// An endpoint that fails.
@@ -111,6 +116,22 @@ impl Failing {
     }
 }
 
+/// What operators are told of an outcome that changed how an endpoint fails. That it is disabled is told where that is done,
+/// which is not by its step alone.
+#[must_use]
+pub fn to_tell(before: Option<Failing>, after: Option<Failing>) -> Option<OperationalType> {
+    let (before, after) = (before.map(|failing| failing.step), after.map(|failing| failing.step));
+    match (before, after) {
+        (Some(Step::Told | Step::Warned | Step::WarnedLast), None) => {
+            Some(OperationalType::EndpointRecovered)
+        }
+        (before, after) if before == after => None,
+        (_, Some(Step::Told)) => Some(OperationalType::EndpointFailing),
+        (_, Some(Step::Warned | Step::WarnedLast)) => Some(OperationalType::EndpointDisablingSoon),
+        (_, None | Some(Step::Quiet | Step::Disabled)) => None,
+    }
+}
+
 fn notice(time: Duration) -> Duration {
     NOTICE.min(time / 2)
 }
@@ -122,7 +143,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn rules(hours: u32) -> FailingRules {
-        FailingRules { disable_after: Some(HOUR * hours) }
+        FailingRules { disable_after: Some(HOUR * hours), told: Told::NOTHING }
     }
 
     /// The steps that failures at these hours take, and at which hour each was taken.
@@ -168,8 +189,29 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_is_never_disabled_is_told_of_and_no_more() {
-        let never = FailingRules { disable_after: None };
+        let never = FailingRules { disable_after: None, told: Told::NOTHING };
         assert_eq!(steps(never, 0..2000), [(Step::Told, 1)]);
         assert_eq!(Failing::begun(UnixMs(0)).disables_at(never), None);
+    }
+    #[test]
+    fn operators_hear_of_each_step_once_and_of_a_recovery_where_they_heard_of_the_failure() {
+        let at = |step| Some(Failing { step, ..Failing::begun(UnixMs(0)) });
+        let (quiet, told, warned, last) =
+            (at(Step::Quiet), at(Step::Told), at(Step::Warned), at(Step::WarnedLast));
+        for (before, after, expected) in [
+            (None, quiet, None),
+            (quiet, None, None),
+            (quiet, told, Some(OperationalType::EndpointFailing)),
+            (told, told, None),
+            (told, warned, Some(OperationalType::EndpointDisablingSoon)),
+            (warned, last, Some(OperationalType::EndpointDisablingSoon)),
+            (last, at(Step::Disabled), None),
+            (warned, told, Some(OperationalType::EndpointFailing)),
+            (told, None, Some(OperationalType::EndpointRecovered)),
+            (last, None, Some(OperationalType::EndpointRecovered)),
+            (at(Step::Disabled), None, None),
+        ] {
+            assert_eq!(to_tell(before, after), expected, "{before:?} {after:?}");
+        }
     }
 }

@@ -24,6 +24,10 @@ words! {
         RecordBeforeCommit "record_before_commit",
         /// They are committed, and the dispatcher does not know.
         RecordAfterCommit "record_after_commit",
+        /// Operators are told of abandoned deliveries, and it is not committed.
+        TellBeforeCommit "tell_before_commit",
+        /// It is committed, and nobody looks for the deliveries.
+        TellAfterCommit "tell_after_commit",
         /// Deliveries follow their endpoint, and the next batch of them does not yet.
         SettleAfterCommit "settle_after_commit",
         /// Some secrets are sealed with the new encryption key, and the others are not yet.

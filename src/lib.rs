@@ -8,6 +8,7 @@
 //! each matching endpoint; a delivery is tried by *attempts*, on the *ladder* of delays, inside its *window*; a *lease* says
 //! which process may attempt it. The modules, in reading order:
 
+mod counted;
 mod nearest;
 mod rarely;
 mod words;
@@ -32,6 +33,7 @@ pub mod backfill;
 pub mod dispatcher;
 pub mod feed;
 pub mod ingest;
+pub mod operational;
 pub mod reconciliation;
 pub mod replicas;
 pub mod statistics;

@@ -16,6 +16,7 @@ use crate::{
     delivery::AbandonedReason,
     dispatcher::Dispatcher,
     metrics::Metrics,
+    operational::{OperationalType, Told},
     statistics::Length,
     store::{Result, Store},
 };
@@ -57,7 +58,8 @@ pub enum Upkeep {
     Prune,
     /// Removes idempotency records, signing secrets, API keys and portal sessions that have ended.
     Expire,
-    /// Brings deliveries in line with their endpoints, and abandons held ones whose window has closed.
+    /// Brings deliveries in line with their endpoints, abandons held ones whose window has closed, and tells operators of
+    /// all that were abandoned.
     Sweep,
 }
 
@@ -101,12 +103,14 @@ pub struct Maintenance {
     dispatcher: Dispatcher,
     retention: Duration,
     window: Duration,
+    told: Told,
     metrics: Arc<Metrics>,
     running: [Mutex<()>; Upkeep::ALL.len()],
 }
 
 impl Maintenance {
-    /// Upkeep of `store`: events are kept for `retention`, and deliveries are held no longer than `window`.
+    /// Upkeep of `store`: events are kept for `retention`, deliveries are held no longer than `window`, and of what is
+    /// abandoned those events are made that are `told`.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -114,6 +118,7 @@ impl Maintenance {
         dispatcher: Dispatcher,
         retention: Duration,
         window: Duration,
+        told: Told,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -122,6 +127,7 @@ impl Maintenance {
             dispatcher,
             retention,
             window,
+            told,
             metrics,
             running: [const { Mutex::const_new(()) }; Upkeep::ALL.len()],
         }
@@ -230,6 +236,11 @@ impl Maintenance {
                 let abandon = |limit| store.abandon_held(window_cut, limit, now);
                 let late = in_batches(Pace::Hurried, until, abandon).await?;
                 self.metrics.abandoned(AbandonedReason::EndpointDisabled, late);
+                if self.told.contains(OperationalType::DeliveryAbandoned)
+                    && store.tell_of_abandoned(now).await? > 0
+                {
+                    self.dispatcher.made_due();
+                }
                 Ok(rows + late)
             }
         }

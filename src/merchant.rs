@@ -10,7 +10,15 @@ use utoipa::ToSchema;
 #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$", examples("m_1"))]
 pub struct MerchantId(String);
 
+/// In the place of a merchant, those who operate the service. No text from outside is read as this.
+const OPERATORS: &str = "@operations";
+
 impl MerchantId {
+    /// Reads an id from the database, where those who operate the service may stand too.
+    pub fn from_stored(text: &str) -> Result<Self, &'static str> {
+        if text == OPERATORS { Ok(Self(text.to_owned())) } else { text.parse() }
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -46,9 +54,31 @@ pub struct Tenant {
     pub livemode: bool,
 }
 
+impl Tenant {
+    /// Those who operate the service: what happens to merchants' endpoints and deliveries is their events.
+    #[must_use]
+    pub fn operators() -> Self {
+        Self { merchant_id: MerchantId(OPERATORS.to_owned()), livemode: true }
+    }
+
+    /// Whether these are they.
+    #[must_use]
+    pub fn is_operators(&self) -> bool {
+        self.merchant_id.0 == OPERATORS
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_who_operate_the_service_are_no_merchant_that_can_be_named() {
+        let operators = Tenant::operators();
+        assert!(operators.merchant_id.as_str().parse::<MerchantId>().is_err());
+        assert_eq!(MerchantId::from_stored(operators.merchant_id.as_str()), Ok(operators.merchant_id));
+        assert!(MerchantId::from_stored("@other").is_err());
+    }
 
     #[test]
     fn a_merchant_id_is_1_to_64_url_safe_characters() {

@@ -45,13 +45,14 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// One outcome.
+    /// One outcome, which `decides` how its delivery stands.
     #[must_use]
-    pub fn of(result: &AttemptResult) -> Self {
+    pub fn of(result: &AttemptResult, decides: bool) -> Self {
         let mut counts = Self::default();
         let attempt = &result.attempt;
         counts.0[attempt.failure_code.map_or(0, |code| 1 + code as usize)] = 1;
         match result.verdict {
+            _ if !decides => {}
             Verdict::Succeeded => counts.0[DELIVERIES_SUCCEEDED] = 1,
             Verdict::Abandon(_) => counts.0[DELIVERIES_ABANDONED] = 1,
             Verdict::RetryAt(_) => {}
@@ -299,16 +300,16 @@ impl Statistics {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts outcomes that were recorded.
-    pub fn count<'a>(&self, results: impl Iterator<Item = &'a AttemptResult>) {
+    /// Counts outcomes that were recorded, and of each whether it decides how its delivery stands.
+    pub fn count<'a>(&self, results: impl Iterator<Item = (&'a AttemptResult, bool)>) {
         let mut gathered = self.gathered();
-        for result in results {
+        for (result, decides) in results {
             let (endpoint, at) = (result.endpoint_id, Length::FiveMinutes.floor(result.attempt.started_at));
             let full = gathered.buckets.len() >= GATHERED_MAX;
             if full && !gathered.buckets.contains_key(&(endpoint, at)) {
                 continue;
             }
-            gathered.buckets.entry((endpoint, at)).or_default().add(&Counts::of(result));
+            gathered.buckets.entry((endpoint, at)).or_default().add(&Counts::of(result, decides));
             gathered.latest.entry(endpoint).or_default().note(result);
         }
     }

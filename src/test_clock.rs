@@ -90,6 +90,8 @@ impl TestClock {
         }
         self.statistics.write().await?;
         self.maintenance.run_all().await?;
+        // The upkeep tells operators of what was abandoned.
+        self.dispatcher.finish_due().await?;
         let attempts = self.dispatcher.attempts_recorded() - *told;
         *told += attempts;
         Ok(Advanced { now: self.clock.now(), attempts })

@@ -17,6 +17,7 @@ use k_webhooks::{
     failing::FailingRules,
     id::IdSource,
     merchant::Tenant,
+    operational::Told,
     store::{LeaseOffer, NewEndpoint, NewSecret, PostgresStore, Recorded, Room, SqliteStore, Store},
     vault::Sealed,
 };
@@ -124,10 +125,13 @@ impl Fixture {
         let results: Vec<_> =
             claimed.iter().map(|delivery| answered(delivery, Verdict::Succeeded, &self.ids, NOW)).collect();
         let started = Instant::now();
-        let recorded =
-            self.store.record(&results, FailingRules { disable_after: None }, NOW).await.expect("it answers");
+        let recorded = self
+            .store
+            .record(&results, FailingRules { disable_after: None, told: Told::NOTHING }, NOW)
+            .await
+            .expect("it answers");
         lap(Step::Record, started);
-        assert_eq!(recorded, [Recorded::Written; EVENTS]);
+        assert_eq!(recorded.outcomes, [Recorded::Written; EVENTS]);
         took
     }
 

@@ -14,6 +14,7 @@ use k_webhooks::{
     failing::FailingRules,
     id::{EndpointId, IdSource},
     merchant::Tenant,
+    operational::Told,
     store::{LeaseOffer, Room, Store},
 };
 
@@ -105,11 +106,13 @@ impl Costs {
             let began = Instant::now();
             let recorded = self
                 .store
-                .record(&results, FailingRules { disable_after: None }, NOW)
+                .record(&results, FailingRules { disable_after: None, told: Told::NOTHING }, NOW)
                 .await
                 .expect("it records");
             record(&mut store, began.elapsed());
-            assert!(recorded.iter().all(|recorded| *recorded == k_webhooks::store::Recorded::Written));
+            assert!(
+                recorded.outcomes.iter().all(|recorded| *recorded == k_webhooks::store::Recorded::Written)
+            );
         }
         [accept, claim, store]
     }

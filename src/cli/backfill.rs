@@ -16,6 +16,7 @@ use crate::{
         Selection, count,
     },
     clock::UnixMs,
+    counted::counted,
     endpoint::{EnabledEvents, EndpointStatus},
     id::{BackfillId, EndpointId},
     merchant::{MerchantId, Tenant},
@@ -79,23 +80,27 @@ impl BackfillArgs {
         }
         let store = &foundation.store;
         let (selection, status) = self.selection(foundation, tenant.clone()).await?;
-        let counted = count(store.as_ref(), &selection, None).await?;
-        let matched = counted.total();
+        let found = count(store.as_ref(), &selection, None).await?;
+        let matched = counted(found.total(), "event");
         if self.dry_run {
-            say(&format!("{matched} events match."));
+            say(&format!("{matched} to send."));
             return Ok(());
         }
         if status == EndpointStatus::Disabled {
             bail!("the webhook endpoint {} is disabled; enable it first", selection.endpoint_id);
         }
         let now = foundation.clock.now();
-        let new =
-            NewBackfill { id: foundation.ids.next(now), selection, per_second: self.per_second, counted };
+        let new = NewBackfill {
+            id: foundation.ids.next(now),
+            selection,
+            per_second: self.per_second,
+            counted: found,
+        };
         let begun = store.insert_backfill(&new, &author(), now).await?;
         let begun = begun.context("the webhook endpoint has a backfill that is not finished; wait for it")?;
         // A hint: a worker that does not hear it finds the backfill by itself.
         let _ = store.announce(&[News::Backfill]).await;
-        say(&format!("{} has begun; {matched} events match.", begun.id));
+        say(&format!("{} has begun; {matched} to send.", begun.id));
         watch(foundation, &tenant, begun.id).await
     }
 

@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{profile::ServiceArgs, say};
-use crate::{clock::Clock, entropy::Entropy, event::EventType, samples::Samples};
+use crate::{clock::Clock, counted::counted, entropy::Entropy, event::EventType, samples::Samples};
 
 #[derive(Args)]
 pub(super) struct TriggerArgs {
@@ -46,8 +46,9 @@ impl TriggerArgs {
         if self.service.json {
             say(&format!("{stored:#}"));
         } else {
-            let (id, deliveries) = (stored["id"].as_str().unwrap_or_default(), &stored["pending_webhooks"]);
-            say(&format!("{:<17} {id}  for {deliveries} endpoints", self.event_type.as_str()));
+            let id = stored["id"].as_str().unwrap_or_default();
+            let endpoints = counted(stored["pending_webhooks"].as_u64().unwrap_or_default(), "endpoint");
+            say(&format!("{:<17} {id}  for {endpoints}", self.event_type.as_str()));
         }
         Ok(())
     }

@@ -5,7 +5,9 @@ use std::{ops::RangeInclusive, time::Duration};
 use secrecy::ExposeSecret as _;
 
 use super::{Config, ConfigError, Engine, Mode};
-use crate::{ingest::IDEMPOTENCY_RETENTION, transport::NAT64_PREFIX_LENGTHS, vault::Vault};
+use crate::{
+    ingest::IDEMPOTENCY_RETENTION, signature::SigningSecret, transport::NAT64_PREFIX_LENGTHS, vault::Vault,
+};
 
 /// Below the least, commits on a busy disk would fail; above the most, nobody waits.
 const STATEMENT_TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
@@ -31,6 +33,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         listeners(config),
         security(config),
         portal(config),
+        operations(config),
     ];
     match rules.into_iter().flatten().find(|(broken, _)| *broken) {
         Some((_, message)) => Err(ConfigError(message.to_owned())),
@@ -227,6 +230,21 @@ fn security(config: &Config) -> Vec<Rule> {
                 .iter()
                 .any(|prefix| !NAT64_PREFIX_LENGTHS.contains(&prefix.prefix_len())),
             "security.nat64_prefixes: every prefix must have a length of 32, 40, 48, 56, 64 or 96",
+        ),
+    ]
+}
+
+/// Where the platform itself is told; the address is judged by the rules of what may be called.
+fn operations(config: &Config) -> Vec<Rule> {
+    let secret = config.operations.signing_secret.expose_secret();
+    vec![
+        (
+            secret.is_empty() && !config.operations.url.expose_secret().is_empty(),
+            "operations.signing_secret: operations.url needs one",
+        ),
+        (
+            !secret.is_empty() && SigningSecret::parse(secret).is_err(),
+            "operations.signing_secret: must be whsec_ and the base64 of 32 bytes",
         ),
     ]
 }

@@ -107,6 +107,25 @@ fn an_endpoint_that_fails_is_disabled_after_a_time_or_never() {
 }
 
 #[test]
+fn operational_types_are_all_or_some_and_told_only_where_there_is_somewhere_to_tell() {
+    const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let told = |types: &str, url: &str| {
+        let flags =
+            [("operations.types", types), ("operations.url", url), ("operations.signing_secret", SECRET)];
+        load("", &[], &flags).map(|config| config.operations.told())
+    };
+    let url = "https://example.com/";
+    assert_eq!(told(r#"["*"]"#, url), Ok(Told::of(OperationalType::ALL)));
+    let some = Told::of(&[OperationalType::EndpointDisabled]);
+    assert_eq!(told(r#"["webhook_endpoint.disabled"]"#, url), Ok(some));
+    assert_eq!(told(r#"["*"]"#, ""), Ok(Told::NOTHING));
+    let error = told(r#"["webhook_endpoint.gone"]"#, url).unwrap_err();
+    assert!(error.starts_with("operations.types: \"webhook_endpoint.gone\" must be one of"), "{error}");
+    let config = load("", &[], &[("operations.url", url), ("operations.signing_secret", SECRET)]).unwrap();
+    assert!(!format!("{config:?}").contains("whsec_"));
+}
+
+#[test]
 fn texts_from_the_environment_stay_as_they_are() {
     let config = load("", &[("K_WEBHOOKS__INTERNAL__BOOTSTRAP_KEY", "000123")], &[]).unwrap();
     assert_eq!(config.internal.bootstrap_key.expose_secret(), "000123");
@@ -200,6 +219,14 @@ fn every_error_is_one_line_that_names_the_key_and_the_nearest_valid_one() {
         (
             "[endpoint]\ndisable_after_failing = \"59m\"",
             "endpoint.disable_after_failing: must be at least 1h, or never",
+        ),
+        (
+            "[operations]\nurl = \"https://example.com/\"",
+            "operations.signing_secret: operations.url needs one",
+        ),
+        (
+            "[operations]\nsigning_secret = \"sesame\"",
+            "operations.signing_secret: must be whsec_ and the base64 of 32 bytes",
         ),
         ("[retry]\nladder = []", "retry.ladder: must have at least one delay"),
         ("[retry]\njitter = 2", "retry.jitter: must be from 0 to 1"),

@@ -13,7 +13,7 @@ use crate::{
     delivery::{AbandonedReason, AttemptResult, Verdict},
     id::{DeliveryId, LeaseToken},
     metrics::Commit,
-    store::Recorded,
+    store::{Recorded, Recording},
 };
 
 /// What became of a delivery in hand.
@@ -108,7 +108,7 @@ impl Recorder {
             match recorded.inspect_err(|_| inner.metrics.commit_failed(Commit::Record)) {
                 Ok(recorded) => {
                     inner.metrics.committed(Commit::Record, results.len(), begun_at.elapsed());
-                    self.recorded(results, &recorded);
+                    self.recorded(results, recorded);
                     inner.feed.recorded(results.iter());
                     return;
                 }
@@ -135,27 +135,26 @@ impl Recorder {
         }
     }
 
-    fn recorded(&self, results: &[AttemptResult], recorded: &[Recorded]) {
+    fn recorded(&self, results: &[AttemptResult], recording: Recording) {
         let inner = &self.dispatcher.0;
-        let written = results.iter().zip(recorded).filter(|(_, recorded)| **recorded != Recorded::LeaseLost);
-        inner.statistics.count(written.map(|(result, _)| result));
-        let mut disabled = BTreeSet::new();
-        for (result, recorded) in results.iter().zip(recorded) {
+        let Recording { outcomes, disabled, told } = recording;
+        for (endpoint, reason) in &disabled {
+            tracing::warn!(%endpoint, reason = reason.as_str(), "the endpoint is disabled");
+        }
+        let mut disabled: BTreeSet<_> = disabled.into_keys().collect();
+        let results = || results.iter().zip(&outcomes);
+        let written = results().filter(|(_, recorded)| **recorded != Recorded::LeaseLost);
+        inner.statistics.count(written.map(|(result, recorded)| (result, *recorded == Recorded::Written)));
+        for (result, recorded) in results() {
             let (delivery, attempt) = (result.delivery_id, result.attempt.number);
             match recorded {
                 Recorded::LeaseLost => {
                     inner.metrics.leases_lost.inc();
                     tracing::warn!(%delivery, attempt, "an outcome came after its lease was lost");
                 }
-                Recorded::Written | Recorded::EndpointDisabled(_) => {
+                Recorded::Written | Recorded::Overtaken => {
                     inner.attempts_recorded.fetch_add(1, Ordering::SeqCst);
-                    inner.metrics.attempted(result);
-                    if let Recorded::EndpointDisabled(reason) = recorded
-                        && disabled.insert(result.endpoint_id)
-                    {
-                        let (endpoint, reason) = (result.endpoint_id, reason.as_str());
-                        tracing::warn!(%endpoint, reason, "the endpoint is disabled");
-                    }
+                    inner.metrics.attempted(result, *recorded == Recorded::Written);
                     match &result.attempt.failure_code {
                         None => tracing::debug!(%delivery, attempt, "delivered"),
                         Some(code) => {
@@ -173,6 +172,9 @@ impl Recorder {
         }
         for endpoint in disabled {
             self.dispatcher.follow_disabled_endpoint(endpoint);
+        }
+        if told {
+            self.dispatcher.made_due();
         }
     }
 }

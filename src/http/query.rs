@@ -39,26 +39,36 @@ pub(super) fn beside<K: Kind, T>(
 const LIMIT_MAX: u32 = 100;
 const LIMIT_DEFAULT: u32 = 20;
 
-/// The parameters of a list of these, as [`Query::page`] reads them.
-pub(super) struct PageOf<K>(PhantomData<K>);
+fn parameter(name: &str, description: &str, schema: RefOr<Schema>) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .description(Some(description))
+        .schema(Some(schema))
+        .build()
+}
 
-impl<K: Kind> IntoParams for PageOf<K> {
+/// The parameter that [`Query::limit`] reads.
+pub(super) struct Limit;
+
+impl IntoParams for Limit {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let limit = ObjectBuilder::new()
             .schema_type(Type::Integer)
             .minimum(Some(1))
             .maximum(Some(LIMIT_MAX))
             .default(Some(LIMIT_DEFAULT.into()));
-        let parameter = |name: &str, description: &str, schema: RefOr<Schema>| {
-            ParameterBuilder::new()
-                .name(name)
-                .parameter_in(ParameterIn::Query)
-                .description(Some(description))
-                .schema(Some(schema))
-                .build()
-        };
-        vec![
-            parameter("limit", "How many items a page has at most.", limit.build().into()),
+        vec![parameter("limit", "How many items a page has at most.", limit.build().into())]
+    }
+}
+
+/// The parameters of a list of these, as [`Query::page`] reads them.
+pub(super) struct PageOf<K>(PhantomData<K>);
+
+impl<K: Kind> IntoParams for PageOf<K> {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let mut parameters = Limit::into_params(place);
+        parameters.extend([
             parameter(
                 "starting_after",
                 "What follows this one in the list: what is older.",
@@ -69,7 +79,8 @@ impl<K: Kind> IntoParams for PageOf<K> {
                 "What precedes this one in the list: what is newer.",
                 Id::<K>::schema(),
             ),
-        ]
+        ]);
+        parameters
     }
 }
 
@@ -110,12 +121,18 @@ impl Query {
         Some(UnixMs(seconds * 1000))
     }
 
-    /// `limit`, `starting_after` and `ending_before`.
-    pub(super) fn page<K: Kind>(&mut self) -> Page<Id<K>> {
+    /// How many items a page has at most.
+    pub(super) fn limit(&mut self) -> u32 {
         let limit = self.optional::<u32>("limit").unwrap_or(LIMIT_DEFAULT);
         if !(1..=LIMIT_MAX).contains(&limit) {
             self.error("limit", format!("must be from 1 to {LIMIT_MAX}"));
         }
+        limit
+    }
+
+    /// `limit`, `starting_after` and `ending_before`.
+    pub(super) fn page<K: Kind>(&mut self) -> Page<Id<K>> {
+        let limit = self.limit();
         let after: Option<Id<K>> = self.optional("starting_after");
         let before: Option<Id<K>> = self.optional("ending_before");
         let position = match (after, before) {

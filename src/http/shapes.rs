@@ -260,60 +260,52 @@ impl PartialSchema for Steered {
 
 impl ToSchema for Steered {}
 
-/// Which events shall be reconciled.
-#[derive(ToSchema)]
-#[schema(example = json!({ "created_gte": 1_749_565_329, "created_lte": 1_749_651_729 }))]
-pub(super) struct Reconcile {
-    /// From which instant on, in unix seconds, as their publishers date them.
-    #[schema(minimum = 0, maximum = 253_402_300_799_i64)]
-    created_gte: i64,
-    /// Up to which instant, in unix seconds; not before the first.
-    #[schema(minimum = 0, maximum = 253_402_300_799_i64)]
-    created_lte: i64,
-    /// Of which types; all, if not given.
-    #[schema(nullable = false)]
-    types: Option<EnabledEvents>,
-    /// As this endpoint has them; otherwise as all do.
-    #[schema(nullable = false)]
-    webhook_endpoint: Option<EndpointId>,
-    /// The events that the receiver has processed.
-    #[schema(nullable = false, max_items = 10_000)]
-    processed: Option<Vec<EventId>>,
-    /// How many differences a page has at most; 100, if not given.
-    #[schema(nullable = false, minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
-    /// What follows this event in the order of dates.
-    #[schema(nullable = false)]
-    starting_after: Option<EventId>,
+/// A range to reconcile, with what stands before it. Flattened into it, a type of its own would leave a schema that cannot
+/// be closed.
+macro_rules! reconcile {
+    ($(#[$attribute:meta])* $name:ident { $($(#[$member_attribute:meta])* $member:ident: $type:ty,)* }) => {
+        #[derive(ToSchema)]
+        $(#[$attribute])*
+        pub(super) struct $name {
+            $($(#[$member_attribute])* $member: $type,)*
+            /// From which instant on, in unix seconds, as their publishers date them.
+            #[schema(minimum = 0, maximum = 253_402_300_799_i64)]
+            created_gte: i64,
+            /// Up to which instant, in unix seconds; not before the first.
+            #[schema(minimum = 0, maximum = 253_402_300_799_i64)]
+            created_lte: i64,
+            /// Of which types; all, if not given.
+            #[schema(nullable = false)]
+            types: Option<EnabledEvents>,
+            /// As this endpoint has them; otherwise as all do.
+            #[schema(nullable = false)]
+            webhook_endpoint: Option<EndpointId>,
+            /// The events that the receiver has processed.
+            #[schema(nullable = false, max_items = 10_000)]
+            processed: Option<Vec<EventId>>,
+            /// How many differences a page has at most; 100, if not given.
+            #[schema(nullable = false, minimum = 1, maximum = 1000)]
+            limit: Option<u32>,
+            /// What follows this event in the order of dates.
+            #[schema(nullable = false)]
+            starting_after: Option<EventId>,
+        }
+    };
 }
 
-/// Which of a merchant's events shall be reconciled.
-#[derive(ToSchema)]
-#[schema(example = json!({ "livemode": false, "created_gte": 1_749_565_329, "created_lte": 1_749_651_729 }))]
-pub(super) struct ReconcileMerchant {
-    /// Live data, as opposed to test data.
-    livemode: bool,
-    /// From which instant on, in unix seconds, as their publishers date them.
-    #[schema(minimum = 0, maximum = 253_402_300_799_i64)]
-    created_gte: i64,
-    /// Up to which instant, in unix seconds; not before the first.
-    #[schema(minimum = 0, maximum = 253_402_300_799_i64)]
-    created_lte: i64,
-    /// Of which types; all, if not given.
-    #[schema(nullable = false)]
-    types: Option<EnabledEvents>,
-    /// As this endpoint has them; otherwise as all do.
-    #[schema(nullable = false)]
-    webhook_endpoint: Option<EndpointId>,
-    /// The events that the receiver has processed.
-    #[schema(nullable = false, max_items = 10_000)]
-    processed: Option<Vec<EventId>>,
-    /// How many differences a page has at most; 100, if not given.
-    #[schema(nullable = false, minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
-    /// What follows this event in the order of dates.
-    #[schema(nullable = false)]
-    starting_after: Option<EventId>,
+reconcile! {
+    /// Which events shall be reconciled.
+    #[schema(example = json!({ "created_gte": 1_749_565_329, "created_lte": 1_749_651_729 }))]
+    Reconcile {}
+}
+
+reconcile! {
+    /// Which of a merchant's events shall be reconciled.
+    #[schema(example = json!({ "livemode": false, "created_gte": 1_749_565_329, "created_lte": 1_749_651_729 }))]
+    ReconcileMerchant {
+        /// Live data, as opposed to test data.
+        livemode: bool,
+    }
 }
 
 /// An event to publish.

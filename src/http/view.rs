@@ -215,6 +215,29 @@ pub(super) fn attempt(attempt: &delivery::Attempt) -> Attempt {
     }
 }
 
+/// A delivery that was given up.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AbandonedDelivery {
+    #[serde(flatten)]
+    delivery: Delivery,
+    merchant_id: MerchantId,
+    /// When it was given up, in unix seconds; null where that was before it was kept.
+    #[schema(examples(1_749_910_929))]
+    abandoned_at: Option<i64>,
+    /// Its place in the order in which deliveries were given up.
+    #[schema(minimum = 1, examples(1024))]
+    position: i64,
+}
+
+pub(super) fn abandoned_delivery(abandoned: &store::AbandonedDelivery) -> AbandonedDelivery {
+    AbandonedDelivery {
+        delivery: delivery(&abandoned.delivery),
+        merchant_id: abandoned.merchant_id.clone(),
+        abandoned_at: seconds(abandoned.abandoned_at),
+        position: abandoned.position,
+    }
+}
+
 /// What a merchant's server authenticates with.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ApiKey {
@@ -418,6 +441,7 @@ pub(super) struct List<T> {
 pub(super) type WebhookEndpointList = List<WebhookEndpoint>;
 pub(super) type EventList = List<shapes::Event>;
 pub(super) type DeliveryList = List<Delivery>;
+pub(super) type AbandonedDeliveryList = List<AbandonedDelivery>;
 pub(super) type ApiKeyList = List<ApiKey>;
 pub(super) type AuditEntryList = List<AuditEntry>;
 pub(super) type PortalSessionList = List<PortalSession>;

@@ -256,8 +256,8 @@ impl Metrics {
         }
     }
 
-    /// An attempt was recorded.
-    pub fn attempted(&self, result: &AttemptResult) {
+    /// An attempt was recorded, which `decides` how its delivery stands.
+    pub fn attempted(&self, result: &AttemptResult, decides: bool) {
         let attempt = &result.attempt;
         let failed = attempt.failure_code.is_some();
         let duration = Duration::from_millis(attempt.duration_ms.unsigned_abs());
@@ -269,6 +269,7 @@ impl Metrics {
             self.first_attempt_delay.observe(delay);
         }
         match result.verdict {
+            _ if !decides => {}
             Verdict::Succeeded => {
                 self.deliveries_finished[0].inc();
                 self.delivery_latency.observe(delay + duration);

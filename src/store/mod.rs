@@ -10,6 +10,7 @@ mod backfills;
 mod error;
 mod history;
 mod inspect;
+mod operational;
 mod pages;
 mod pool;
 mod portal;
@@ -25,13 +26,14 @@ pub use backfills::{BackfillStore, Matching};
 pub use error::StoreError;
 pub use history::HistoryStore;
 pub use inspect::Inspection;
+pub use operational::{AbandonedDelivery, AbandonedFilter, OperationalStore};
 pub use portal::{NewPortalSession, PortalStore};
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 pub use types::{
     Accepted, ApiKey, AuditFilter, Claimed, DeliveryFilter, EndpointChange, EventFilter, IdempotencyConflict,
     KeyOwner, LeaseOffer, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page, Paged, Places, PoolUse,
-    Position, QueueDepth, Recorded, Resealed, Room, Settled,
+    Position, QueueDepth, Recorded, Recording, Resealed, Room, Settled,
 };
 
 use crate::{
@@ -51,7 +53,9 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// The service's memory.
 #[async_trait]
-pub trait Store: BackfillStore + HistoryStore + PortalStore + Send + Sync + 'static {
+pub trait Store:
+    BackfillStore + HistoryStore + OperationalStore + PortalStore + Send + Sync + 'static
+{
     /// Whether several processes may deliver from the database at a time.
     fn allows_many_workers(&self) -> bool;
 
@@ -290,13 +294,8 @@ pub trait Store: BackfillStore + HistoryStore + PortalStore + Send + Sync + 'sta
     /// Records attempts and what follows from them. Where the lease was lost meanwhile, nothing is written. An attempt
     /// that was recorded before counts as written. An endpoint fails from its first failure after its last success until
     /// the next one, in the order in which outcomes are recorded; a 410, and failing for longer than may be, disable it.
-    /// Answers in the order given.
-    async fn record(
-        &self,
-        results: &[AttemptResult],
-        rules: FailingRules,
-        now: UnixMs,
-    ) -> Result<Vec<Recorded>>;
+    /// What operators are told of it becomes events of theirs in the same transaction.
+    async fn record(&self, results: &[AttemptResult], rules: FailingRules, now: UnixMs) -> Result<Recording>;
 
     /// How much is open. Costs the same however much there is.
     async fn queue_depth(&self, now: UnixMs) -> Result<QueueDepth>;

@@ -3,6 +3,7 @@
 pub(super) mod audit;
 pub(super) mod backfills;
 mod health;
+mod operational;
 pub(super) mod portal;
 mod recording;
 
@@ -17,13 +18,14 @@ use crate::{
     clock::UnixMs,
     delivery::{Attempt, Delivery},
     endpoint::{Destination, EnabledEvents, Endpoint, SealedSecret},
-    event::{Event, EventType},
+    event::{Event, EventName},
     id::{DeliveryId, EndpointId, EventId, LeaseToken},
     merchant::{MerchantId, Tenant},
     trace::TraceContext,
     vault::Sealed,
 };
 pub(super) use health::{FailingRow, LatestRow};
+pub(super) use operational::{AbandonedRow, CountedRow};
 pub(super) use recording::{Change, Endpoints, StandingRow};
 
 /// Refuses to go on where a statement touched other rows than those it was for.
@@ -37,6 +39,12 @@ pub(super) fn expect_affected(table: &'static str, affected: usize, rows: usize)
 /// Reads a text column as what it should be.
 pub(super) fn read<T: FromStr>(text: &str, table: &'static str, column: &'static str, id: &str) -> Result<T> {
     text.parse().map_err(|_| StoreError::Inconsistent { table, column, id: id.to_owned() })
+}
+
+/// The same for whose something is: a merchant's, or the operators'.
+pub(super) fn read_merchant(text: &str, table: &'static str, id: &str) -> Result<MerchantId> {
+    let inconsistent = |_| StoreError::Inconsistent { table, column: "merchant_id", id: id.to_owned() };
+    MerchantId::from_stored(text).map_err(inconsistent)
 }
 
 /// The same for a column that may be NULL.
@@ -147,7 +155,7 @@ impl TryFrom<EndpointRow> for Endpoint {
         Ok(Self {
             id: read(&row.id, ENDPOINTS, "id", &row.id)?,
             tenant: Tenant {
-                merchant_id: read(&row.merchant_id, ENDPOINTS, "merchant_id", &row.id)?,
+                merchant_id: read_merchant(&row.merchant_id, ENDPOINTS, &row.id)?,
                 livemode: row.livemode,
             },
             enabled_events: read_enabled_events(&row.enabled_events, &row.id)?,
@@ -230,7 +238,7 @@ pub(super) fn candidates(rows: Vec<DestinationRow>) -> Result<Vec<Candidate>> {
         }
         candidates.push(Candidate {
             tenant: Tenant {
-                merchant_id: read(&row.merchant_id, ENDPOINTS, "merchant_id", &row.id)?,
+                merchant_id: read_merchant(&row.merchant_id, ENDPOINTS, &row.id)?,
                 livemode: row.livemode,
             },
             enabled_events: read_enabled_events(&row.enabled_events, &row.id)?,
@@ -387,7 +395,7 @@ pub(super) struct RememberedRow {
 pub(super) struct EventValues {
     pub(super) id: EventId,
     pub(super) tenant: Tenant,
-    pub(super) event_type: EventType,
+    pub(super) event_type: EventName,
     pub(super) created_at: UnixMs,
     pub(super) body: Bytes,
     /// The only endpoint it is for, where it is a test.

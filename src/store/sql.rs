@@ -1,9 +1,5 @@
 //! Statements whose text serves both engines: `$1` placeholders, portable types, no engine's own functions.
 
-pub(super) mod portal;
-
-pub(super) mod health;
-
 /// A list in both directions. `$1` is the cursor, `$2` the number of rows.
 pub(super) struct PagedSql {
     pub(super) newest_first: &'static str,
@@ -35,7 +31,9 @@ macro_rules! event_columns {
 }
 
 pub(super) mod backfills;
+pub(super) mod health;
 pub(super) mod history;
+pub(super) mod portal;
 
 pub(super) const SETTING: &str = "SELECT value FROM settings WHERE name = $1";
 pub(super) const INSERT_SETTING: &str =
@@ -179,8 +177,10 @@ pub(super) const TOUCH_ENDPOINT: &str = concat!(
     "WHERE id = $1 AND merchant_id = $2 AND livemode = $3 AND deleted_at IS NULL RETURNING ",
     endpoint_columns!()
 );
+/// Not that of `$4`.
 pub(super) const DISABLE_ENDPOINT: &str = "UPDATE webhook_endpoints SET status = 'disabled', \
-     disabled_reason = $2, updated_at = $3 WHERE id = $1 AND status = 'enabled' AND deleted_at IS NULL RETURNING merchant_id, livemode";
+     disabled_reason = $2, updated_at = $3 WHERE id = $1 AND status = 'enabled' AND deleted_at IS NULL \
+     AND merchant_id <> $4 RETURNING merchant_id, livemode";
 
 pub(super) const INSERT_SECRET: &str = "INSERT INTO signing_secrets \
      (id, webhook_endpoint_id, key_id, ciphertext, created_at) VALUES ($1, $2, $3, $4, $5)";
@@ -290,6 +290,8 @@ macro_rules! delivery_columns {
          d.attempt_count, d.next_attempt_at, d.created_at, d.backfill_id FROM deliveries d JOIN events e ON e.id = d.event_id"
     };
 }
+
+pub(super) mod operational;
 
 pub(super) const DELIVERY: &str =
     concat!("SELECT ", delivery_columns!(), " WHERE d.id = $1 AND d.merchant_id = $2 AND d.livemode = $3");

@@ -1,6 +1,10 @@
 //! What goes into the store and comes out of it, besides the domain's own types.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
 
 use super::sql;
 use crate::{
@@ -306,12 +310,23 @@ pub struct Claimed {
 /// What came of recording an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
-    /// It was written.
+    /// It was written, and its delivery stands as it says.
     Written,
-    /// It was written, and its endpoint was disabled.
-    EndpointDisabled(DisabledReason),
+    /// It was written, and would have ended its delivery, which had ended by then or begun anew.
+    Overtaken,
     /// The lease had been lost, so it was not.
     LeaseLost,
+}
+
+/// What came of recording attempts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recording {
+    /// What became of each, in the order given.
+    pub outcomes: Vec<Recorded>,
+    /// The endpoints that were disabled by it.
+    pub disabled: BTreeMap<EndpointId, DisabledReason>,
+    /// Whether operators are told of an endpoint, so that a delivery to them is due.
+    pub told: bool,
 }
 
 /// What came of having deliveries follow their endpoint.

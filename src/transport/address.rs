@@ -27,6 +27,10 @@ const PRIVATE: &str = "a private address (RFC 1918)";
 const SHARED: &str = "a shared address (RFC 6598)";
 const UNIQUE_LOCAL: &str = "a unique local address (RFC 4193)";
 
+/// What this machine is to itself.
+const LOOPBACK: &str = "a loopback address (RFC 1122)";
+const LOOPBACK_6: &str = "a loopback address (RFC 4291)";
+
 /// An address that may not be called, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forbidden {
@@ -66,7 +70,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("0.0.0.0/8", "an address of this network (RFC 791)"),
     ("10.0.0.0/8", PRIVATE),
     ("100.64.0.0/10", SHARED),
-    ("127.0.0.0/8", "a loopback address (RFC 1122)"),
+    ("127.0.0.0/8", LOOPBACK),
     ("169.254.0.0/16", "a link-local address (RFC 3927)"),
     ("172.16.0.0/12", PRIVATE),
     ("192.0.0.0/24", "reserved for protocol assignments (RFC 6890)"),
@@ -89,7 +93,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("fd20:ce::254/128", METADATA),
     ("fd00:42::42/128", METADATA),
     ("::/128", "the unspecified address (RFC 4291)"),
-    ("::1/128", "a loopback address (RFC 4291)"),
+    ("::1/128", LOOPBACK_6),
     ("::ffff:0:0/96", "an IPv4-mapped address (RFC 4291)"),
     ("::/96", "an IPv4-compatible address (RFC 4291)"),
     ("64:ff9b::/96", "a translation address (RFC 6052)"),
@@ -126,6 +130,16 @@ impl AddressPolicy {
     #[must_use]
     pub fn new(allow: Vec<IpNet>) -> Self {
         Self { allow, nat64: Vec::new() }
+    }
+
+    /// The same, and private networks and this machine. Metadata services in them stay closed.
+    #[must_use]
+    pub fn with_private(mut self) -> Self {
+        let private = TABLE
+            .iter()
+            .filter(|(_, reason)| [PRIVATE, SHARED, UNIQUE_LOCAL, LOOPBACK, LOOPBACK_6].contains(reason));
+        self.allow.extend(private.map(|(network, _)| *network));
+        self
     }
 
     /// The same where IPv6 addresses under these prefixes lead to the IPv4 addresses inside them (RFC 6052).

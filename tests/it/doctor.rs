@@ -181,3 +181,18 @@ async fn an_endpoints_address_is_tried_by_the_way_that_attempts_go() {
         expect(&report, "outbound", "failure", found);
     }
 }
+
+#[tokio::test]
+async fn an_address_of_the_operators_that_the_rules_refuse_is_a_failure() {
+    let database = Sqlite::database().await;
+    let variables = [
+        ("K_WEBHOOKS__OPERATIONS__URL", "https://10.0.0.5/alerts"),
+        ("K_WEBHOOKS__OPERATIONS__SIGNING_SECRET", "whsec_b3BlcmF0aW9ucyBvZiB0aGUgdGVzdHMsIDMyIGJ5dGU="),
+        ("K_WEBHOOKS__OPERATIONS__ALLOW_PRIVATE", "true"),
+    ];
+    let (code, report) = doctor(&database, &[], &variables[..2]).await;
+    assert_eq!(code, 1);
+    expect(&report, "operations", "failure", "operations.url: must not point to 10.0.0.5");
+    let (_, report) = doctor(&database, &[], &variables).await;
+    expect(&report, "operations", "ok", "operational events go to operations.url");
+}

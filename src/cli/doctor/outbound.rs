@@ -1,16 +1,18 @@
-//! What endpoints are called through: the resolver, the rules, the trusted roots, the proxy.
+//! What endpoints are called through: the resolver, the rules, the trusted roots, the proxy; and where operators are told.
 
 use std::sync::Arc;
 
 use super::Finding;
 use crate::{
-    app::{call_rules, transport_settings},
+    app::{call_rules, operators_rules, transport_settings},
     config::Config,
     endpoint_url::EndpointUrl,
+    operational::configured,
     transport::{Failure, FailureCode, HyperTransport, SystemResolver, name_servers},
 };
 
 const DNS: &str = "dns";
+const OPERATIONS: &str = "operations";
 const OUTBOUND: &str = "outbound";
 
 pub(super) async fn examine(config: &Config, url: Option<&str>) -> Vec<Finding> {
@@ -28,6 +30,19 @@ pub(super) async fn examine(config: &Config, url: Option<&str>) -> Vec<Finding> 
     };
     let listeners = vec![config.server.listen, config.internal.listen];
     let rules = Arc::new(call_rules(config, listeners));
+    let operations = match configured::address(&config.operations, &operators_rules(config, &rules)) {
+        Ok(None) => {
+            Finding::good(OPERATIONS, "nobody is told of endpoints that fail; operations.url says whom")
+        }
+        Ok(Some(_)) => {
+            Finding::good(OPERATIONS, "operational events go to operations.url, which was not tried")
+        }
+        Err(error) => Finding::failure(
+            OPERATIONS,
+            error.to_string(),
+            "name another one, or see operations.allow_private",
+        ),
+    };
     let transport =
         HyperTransport::new(transport_settings(config, Arc::clone(&rules)), Arc::new(SystemResolver::new()));
     let outbound = match (transport, url) {
@@ -42,7 +57,7 @@ pub(super) async fn examine(config: &Config, url: Option<&str>) -> Vec<Finding> 
             Ok(url) => call(&transport, &url).await,
         },
     };
-    vec![dns, outbound]
+    vec![dns, operations, outbound]
 }
 
 async fn call(transport: &HyperTransport, url: &EndpointUrl) -> Finding {

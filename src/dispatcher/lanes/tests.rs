@@ -25,7 +25,7 @@ impl Fixture {
             lease: self.ids.next(UnixMs(0)),
             leased_until: UnixMs(0).plus(Duration::from_secs(60)),
             event_id: self.ids.next(UnixMs(0)),
-            event_type: EventType::ChargeSucceeded,
+            event_type: EventType::ChargeSucceeded.into(),
             body: bytes::Bytes::new(),
             destination: Arc::clone(&destination),
             attempt_count: 0,

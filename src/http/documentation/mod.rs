@@ -55,12 +55,9 @@ pub(super) fn document(routes: &Routes, listener: Listener) -> OpenApi {
         .tags(Some(tags(listener)))
         .paths(paths)
         .security(Some([SecurityRequirement::new::<_, [&str; 0], _>(key, [])]));
-    let mut webhooks = None;
-    if listener == Listener::Public {
-        schemas.extend(webhooks::schemas());
-        webhooks = Some(webhooks::all());
-    }
-    document = document.webhooks(webhooks);
+    let webhooks = webhooks::of(listener);
+    schemas.extend(webhooks::schemas(&webhooks));
+    document = document.webhooks(Some(webhooks::paths(&webhooks)));
     let mut components = ComponentsBuilder::new()
         .schemas_from_iter(schemas)
         .header(REQUEST_ID, request_id())
@@ -110,6 +107,7 @@ fn tags(listener: Listener) -> Vec<Tag> {
         ],
         Listener::Internal => &[
             ("Events", "Publishing what happened."),
+            ("Deliveries", "What was given up."),
             ("API keys", "The keys of merchants."),
             ("Portal sessions", "Merchants' browsers in the portal."),
             ("Audit log", "Who did what to endpoints and keys."),

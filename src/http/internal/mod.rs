@@ -1,5 +1,6 @@
 //! The internal API: what publishing services and operators call, with service keys.
 
+mod abandoned;
 mod audit;
 mod events;
 mod keys;
@@ -53,6 +54,7 @@ fn all(on_test_clock: bool) -> Routes {
         .merge(keys::router())
         .merge(portal_sessions::router())
         .merge(audit::router())
+        .merge(abandoned::router())
         .merge(reconciliations::router());
     if on_test_clock { routes.merge(test_clock::router()) } else { routes }
 }

@@ -226,7 +226,7 @@ async fn health(
     let failing = store.failing(endpoint.id).await?;
     let latest = store.latest_outcomes(endpoint.id).await?;
     let (pending, held) = store.count_open_deliveries(endpoint.id, OPEN_COUNTED_MAX).await?;
-    let disables_at = failing.and_then(|failing| failing.disables_at(api.config.endpoint.failing_rules()));
+    let disables_at = failing.and_then(|failing| failing.disables_at(api.config.failing_rules()));
     let last = async |days: u32, hours: u32, length: Length| -> Result<Numbers, ApiError> {
         let from = length.floor(now.minus(Duration::from_secs(3_600) * (days * 24 + hours)));
         let buckets = read(&api, &tenant, Some(endpoint.id), (from, now), Length::Day).await?;

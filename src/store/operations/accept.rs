@@ -138,7 +138,7 @@ impl Engine {
                     lease: offer.token,
                     leased_until: offer.until,
                     event_id: id,
-                    event_type: event.event_type,
+                    event_type: event.event_type.into(),
                     body: body.clone(),
                     destination: Arc::clone(&candidate.destination),
                     attempt_count: 0,
@@ -154,7 +154,7 @@ impl Engine {
         rows.events.push(EventValues {
             id,
             tenant: event.tenant.clone(),
-            event_type: event.event_type,
+            event_type: event.event_type.into(),
             created_at: UnixMs(created_ms),
             body: body.clone(),
             only_endpoint: event.audience.only(),

@@ -25,11 +25,13 @@ impl Engine {
         by: &Author,
         now: UnixMs,
     ) -> Result<()> {
+        // The operators' endpoint is no merchant's.
+        let tenant = note.tenant.filter(|tenant| !tenant.is_operators());
         let entry = AuditEntry {
             id: self.ids.next(now),
             created_at: now,
-            merchant_id: note.tenant.map(|tenant| tenant.merchant_id.clone()),
-            livemode: note.tenant.map(|tenant| tenant.livemode),
+            merchant_id: tenant.map(|tenant| tenant.merchant_id.clone()),
+            livemode: tenant.map(|tenant| tenant.livemode),
             by: by.clone(),
             action: note.action,
             object_id: note.object_id.to_owned(),

@@ -1,19 +1,21 @@
-//! Endpoints as outcomes are recorded: how they fail, and their end where they are gone or have failed for too long.
+//! Endpoints as outcomes are recorded: how they fail, what operators are told of it, and their end where they are gone or
+//! have failed for too long.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Database, Engine, Write, affected, audit::Note, batches, query, query_as};
+use super::{Database, Engine, Write, affected, audit::Note, batches, operational::Notice, query, query_as};
 use crate::{
     audit::{Action, Author, Changes},
     clock::UnixMs,
     delivery::AttemptResult,
-    endpoint::DisabledReason,
-    failing::{Failing, FailingRules, Step},
+    endpoint::{DisabledReason, Endpoint},
+    failing::{Failing, FailingRules, Step, to_tell},
     id::EndpointId,
     merchant::Tenant,
+    operational::{EndpointReport, OperationalType, Report},
     store::{
         Result, StoreError,
-        rows::{FailingRow, expect_affected, read},
+        rows::{EndpointRow, FailingRow, expect_affected, read},
         sql,
     },
 };
@@ -22,6 +24,18 @@ const TABLE: &str = "failing_endpoints";
 
 /// How endpoints fail, those that do.
 pub(super) type FailingEndpoints = HashMap<EndpointId, Failing>;
+
+/// What followed from outcomes for their endpoints.
+#[derive(Default)]
+pub(super) struct Followed {
+    /// Which were disabled.
+    pub(super) disabled: BTreeMap<EndpointId, DisabledReason>,
+    /// Whether operators are told of any.
+    pub(super) told: bool,
+}
+
+/// What is told of an endpoint, and how it failed as it came to that.
+type Steps = Vec<(OperationalType, Failing)>;
 
 impl Engine {
     /// How the endpoints of these outcomes fail, which does not change until the transaction ends. Endpoints that the
@@ -53,7 +67,7 @@ impl Engine {
     }
 
     /// Writes what follows for the endpoints of these outcomes, which are recorded here, in the order in which they and
-    /// those recorded `beside` ended. Answers which it disabled.
+    /// those recorded `beside` ended.
     pub(super) async fn follow(
         &self,
         write: &mut Write,
@@ -62,7 +76,7 @@ impl Engine {
         failing: &FailingEndpoints,
         rules: FailingRules,
         now: UnixMs,
-    ) -> Result<HashMap<EndpointId, DisabledReason>> {
+    ) -> Result<Followed> {
         let mut outcomes: BTreeMap<EndpointId, Vec<&AttemptResult>> = BTreeMap::new();
         for result in results {
             outcomes.entry(result.endpoint_id).or_default().push(result);
@@ -72,33 +86,63 @@ impl Engine {
                 outcomes.push(result);
             }
         }
-        let mut disabled = HashMap::new();
+        let mut followed = Followed::default();
         for (endpoint, mut results) in outcomes {
             results.sort_by_key(|result| result.ended_at());
             let before = failing.get(&endpoint).copied();
-            let after = results.iter().fold(before, |failing, result| {
+            let (mut after, mut last, mut steps) = (before, before, Steps::new());
+            for result in &results {
                 let at = result.attempt.started_at;
                 let goes_on = |failing: Failing| failing.after_failure(at, rules);
-                result.failed().then(|| failing.map_or_else(|| Failing::begun(at), goes_on))
-            });
+                let next = result.failed().then(|| after.map_or_else(|| Failing::begun(at), goes_on));
+                last = next.or(last);
+                steps.extend(to_tell(after, next).zip(last));
+                after = next;
+            }
             write_failing(write, endpoint, before, after).await?;
             let ends =
                 |failing: Option<Failing>| failing.is_some_and(|failing| failing.step == Step::Disabled);
             let reason = if results.iter().any(|result| result.disables_endpoint()) {
-                DisabledReason::Gone
-            } else if ends(after) && !ends(before) {
-                DisabledReason::Failing
+                Some(DisabledReason::Gone)
             } else {
-                continue;
+                (ends(after) && !ends(before)).then_some(DisabledReason::Failing)
             };
-            if self.disable(write, endpoint, reason, now).await? {
-                disabled.insert(endpoint, reason);
+            if let Some(reason) = reason
+                && self.disable(write, endpoint, reason, now).await?
+            {
+                followed.disabled.insert(endpoint, reason);
+                steps.extend(last.map(|failing| (OperationalType::EndpointDisabled, failing)));
             }
+            followed.told |= self.tell_of(write, endpoint, steps, rules, now).await?;
         }
-        Ok(disabled)
+        Ok(followed)
     }
 
-    /// Disables the endpoint in the service's own name. Answers whether it was enabled.
+    /// Tells operators of an endpoint, as it is now. Answers whether there was anything to tell them.
+    async fn tell_of(
+        &self,
+        write: &mut Write,
+        endpoint: EndpointId,
+        mut steps: Steps,
+        rules: FailingRules,
+        now: UnixMs,
+    ) -> Result<bool> {
+        steps.retain(|(kind, _)| rules.told.contains(*kind));
+        if steps.is_empty() {
+            return Ok(false);
+        }
+        let row = query_as!(EndpointRow, sql::operational::ENDPOINT_TO_TELL_OF, endpoint.to_string());
+        let Some(row) = row.fetch_optional(&mut **write).await? else { return Ok(false) };
+        let endpoint: Endpoint = row.try_into()?;
+        let notices = steps.into_iter().map(|(kind, failing)| Notice {
+            kind,
+            livemode: endpoint.tenant.livemode,
+            report: Report::Endpoint(EndpointReport::of(&endpoint, kind, failing, rules)),
+        });
+        self.tell(write, notices.collect(), now).await
+    }
+
+    /// Disables the endpoint in the service's own name. Answers whether it was enabled, and a merchant's.
     async fn disable(
         &self,
         write: &mut Write,
@@ -107,7 +151,8 @@ impl Engine {
         now: UnixMs,
     ) -> Result<bool> {
         let id = endpoint.to_string();
-        let disabled = query_as!((String, bool), sql::DISABLE_ENDPOINT, &id, reason.as_str(), now.0);
+        let (text, not_of) = (sql::DISABLE_ENDPOINT, Tenant::operators().merchant_id);
+        let disabled = query_as!((String, bool), text, &id, reason.as_str(), now.0, not_of.as_str());
         let Some((merchant, livemode)) = disabled.fetch_optional(&mut **write).await? else {
             return Ok(false);
         };
@@ -139,7 +184,9 @@ async fn write_failing(
     let written = match (before, after) {
         (before, after) if before == after => return Ok(()),
         (None, Some(failing)) => {
-            let inserted = changed(sql::health::INSERT_FAILING, failing).execute(&mut **write).await?;
+            let not_of = Tenant::operators().merchant_id;
+            let insert = changed(sql::health::INSERT_FAILING, failing).bind(not_of.as_str());
+            let inserted = insert.execute(&mut **write).await?;
             if affected(&inserted) == 1 {
                 return Ok(());
             }
@@ -147,7 +194,7 @@ async fn write_failing(
             return match row.fetch_optional(&mut **write).await? {
                 // Another process was first.
                 Some(_) => Err(StoreError::Contended),
-                // It was deleted.
+                // It was deleted, or is the operators'.
                 None => Ok(()),
             };
         }

@@ -15,6 +15,7 @@ mod failing;
 mod history;
 mod keys;
 mod lists;
+mod operational;
 mod portal;
 mod queue;
 mod statistics;
@@ -43,7 +44,7 @@ use crate::{
     store::{
         Accepted, ApiKey, AuditFilter, Claimed, DeliveryFilter, EndpointChange, EventFilter,
         IdempotencyConflict, LeaseOffer, Listen, NewApiKey, NewDelivery, NewEndpoint, NewSecret, News, Page,
-        Paged, PoolUse, QueueDepth, Recorded, Resealed, Result, Settled, Store, StoreError,
+        Paged, PoolUse, QueueDepth, Recording, Resealed, Result, Settled, Store, StoreError,
         rows::{AttemptRow, DeliveryRow, EndpointRow, EventRow, FailingRow, read},
         sql,
     },
@@ -393,12 +394,7 @@ impl Store for Engine {
         self.run(|| Box::pin(self.claim_due(offer, after, now))).await
     }
 
-    async fn record(
-        &self,
-        results: &[AttemptResult],
-        rules: FailingRules,
-        now: UnixMs,
-    ) -> Result<Vec<Recorded>> {
+    async fn record(&self, results: &[AttemptResult], rules: FailingRules, now: UnixMs) -> Result<Recording> {
         self.run(|| self.record_attempts(results, rules, now)).await
     }
 

@@ -7,16 +7,16 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Database, Engine, Write, batches, query, query_as, reached};
+use super::{Database, Engine, Write, batches, failing::Followed, query, query_as, reached};
 use crate::{
     clock::UnixMs,
     delivery::{AttemptResult, LeasedDelivery, Standing},
-    endpoint::{Destination, DisabledReason},
+    endpoint::Destination,
     failing::FailingRules,
     id::{AttemptId, EndpointId, EventId},
     kill_point::KillPoint,
     store::{
-        Claimed, LeaseOffer, Recorded, Result, StoreError,
+        Claimed, LeaseOffer, Recorded, Recording, Result, StoreError,
         rows::{Change, Endpoints, LeasedRow, candidates, expect_affected, read, read_number, read_optional},
         sql,
     },
@@ -47,6 +47,17 @@ struct Soonest {
     deliveries: usize,
     /// When the next becomes due, or a lease ends.
     next_at: Option<UnixMs>,
+}
+
+/// What came of outcomes that were weighed against what had happened.
+#[derive(Default)]
+struct Disturbed {
+    /// Those that are stored, now or before.
+    written: HashSet<AttemptId>,
+    /// Of these, those that did not end their delivery although they would have.
+    overtaken: HashSet<AttemptId>,
+    /// What followed for their endpoints.
+    followed: Followed,
 }
 
 impl Engine {
@@ -164,22 +175,23 @@ impl Engine {
         results: &[AttemptResult],
         rules: FailingRules,
         now: UnixMs,
-    ) -> Result<Vec<Recorded>> {
+    ) -> Result<Recording> {
         let mut written = self.record_undisturbed(results).await?;
         let (beside, rest): (Vec<_>, Vec<_>) =
             results.iter().partition(|result| written.contains(&result.attempt.id));
-        let mut disabled = HashMap::new();
+        let mut disturbed = Disturbed::default();
         if !rest.is_empty() {
-            let recorded;
-            (recorded, disabled) = self.record_disturbed(&rest, &beside, rules, now).await?;
-            written.extend(recorded);
+            disturbed = self.record_disturbed(&rest, &beside, rules, now).await?;
+            written.extend(&disturbed.written);
         }
-        let recorded = |result: &AttemptResult| match disabled.get(&result.endpoint_id) {
-            _ if !written.contains(&result.attempt.id) => Recorded::LeaseLost,
-            Some(reason) => Recorded::EndpointDisabled(*reason),
-            None => Recorded::Written,
+        let Disturbed { overtaken, followed, .. } = disturbed;
+        let recorded = |result: &AttemptResult| match result.attempt.id {
+            id if !written.contains(&id) => Recorded::LeaseLost,
+            id if overtaken.contains(&id) => Recorded::Overtaken,
+            _ => Recorded::Written,
         };
-        Ok(results.iter().map(recorded).collect())
+        let outcomes = results.iter().map(recorded).collect();
+        Ok(Recording { outcomes, disabled: followed.disabled, told: followed.told })
     }
 
     /// Records attempts whose deliveries nobody has touched since they were leased, which is nearly all, without reading
@@ -199,20 +211,19 @@ impl Engine {
     }
 
     /// Records attempts, weighing each against what has happened to its delivery meanwhile, and what follows for their
-    /// endpoints, for which those count too that were recorded just `beside`. Answers which are stored, now or before, and
-    /// which endpoints that disabled.
+    /// endpoints, for which those count too that were recorded just `beside`.
     async fn record_disturbed(
         &self,
         results: &[&AttemptResult],
         beside: &[&AttemptResult],
         rules: FailingRules,
         now: UnixMs,
-    ) -> Result<(HashSet<AttemptId>, HashMap<EndpointId, DisabledReason>)> {
+    ) -> Result<Disturbed> {
         let mut write = self.write().await?;
         let failing = self.lock_to_follow(&mut write, results, rules).await?;
         let standings = standings(&mut write, results).await?;
         let mut changes = Vec::with_capacity(results.len());
-        let mut recorded = HashSet::with_capacity(results.len());
+        let mut disturbed = Disturbed::default();
         for result in results {
             let key = (result.delivery_id.to_string(), result.lease.to_string());
             if let Some(standing) = standings.get(&key) {
@@ -224,21 +235,23 @@ impl Engine {
             let stored: Option<(String,)> =
                 query_as!((String,), sql::ATTEMPT_ID, key.0, number).fetch_optional(&mut *write).await?;
             if stored.is_some_and(|(id,)| id == result.attempt.id.to_string()) {
-                recorded.insert(result.attempt.id);
+                disturbed.written.insert(result.attempt.id);
             }
         }
         if changes.is_empty() {
-            return Ok((recorded, HashMap::new()));
+            return Ok(disturbed);
         }
         let written = batches::store_attempts(&mut write, &changes, Endpoints::Follow).await?;
         expect_affected(DELIVERIES, written.len(), changes.len())?;
         let changed: Vec<_> = changes.iter().map(|change| change.result).collect();
-        let disabled = self.follow(&mut write, &changed, beside, &failing, rules, now).await?;
+        disturbed.followed = self.follow(&mut write, &changed, beside, &failing, rules, now).await?;
         reached(KillPoint::RecordBeforeCommit);
         write.commit().await?;
         reached(KillPoint::RecordAfterCommit);
-        recorded.extend(attempts_of(&changes, &written));
-        Ok((recorded, disabled))
+        disturbed.written.extend(attempts_of(&changes, &written));
+        let overtaken = changes.iter().filter(|change| change.is_overtaken());
+        disturbed.overtaken = overtaken.map(|change| change.result.attempt.id).collect();
+        Ok(disturbed)
     }
 
     pub(super) async fn prune(&self, before: UnixMs, limit: u32) -> Result<u32> {

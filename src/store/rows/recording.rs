@@ -4,7 +4,7 @@ use sqlx::FromRow;
 
 use crate::{
     clock::UnixMs,
-    delivery::{AttemptResult, DeliveryStatus, Standing},
+    delivery::{AttemptResult, DeliveryStatus, Standing, Verdict},
 };
 
 /// An outcome to write, where its delivery still stands as `before`.
@@ -17,6 +17,11 @@ pub(in crate::store) struct Change<'a> {
 impl<'a> Change<'a> {
     pub(in crate::store) fn of(result: &'a AttemptResult, before: Standing) -> Self {
         Self { result, before, after: before.after(result.leased_as.window_started_at, result.verdict) }
+    }
+
+    /// Whether the outcome would end the delivery, and does not: it had ended by then, or begun anew.
+    pub(in crate::store) fn is_overtaken(&self) -> bool {
+        !matches!(self.result.verdict, Verdict::RetryAt(_)) && self.after.status == self.before.status
     }
 
     /// When the delivery was abandoned, where this outcome does that.

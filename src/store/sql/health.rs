@@ -9,11 +9,12 @@ pub(in crate::store) use failing_columns;
 
 pub(in crate::store) const FAILING: &str =
     concat!("SELECT ", failing_columns!(), " FROM failing_endpoints WHERE webhook_endpoint_id = $1");
-/// Not of an endpoint that was deleted, whose row nobody would remove.
+/// Not of an endpoint that was deleted, whose row nobody would remove, and not of that of `$6`.
 pub(in crate::store) const INSERT_FAILING: &str = concat!(
     "INSERT INTO failing_endpoints (",
     failing_columns!(),
-    ") SELECT id, $2, $3, $4, CAST($5 AS BIGINT) FROM webhook_endpoints WHERE id = $1 AND deleted_at IS NULL ",
+    ") SELECT id, $2, $3, $4, CAST($5 AS BIGINT) FROM webhook_endpoints ",
+    "WHERE id = $1 AND deleted_at IS NULL AND merchant_id <> $6 ",
     "ON CONFLICT (webhook_endpoint_id) DO NOTHING"
 );
 pub(in crate::store) const UPDATE_FAILING: &str = "UPDATE failing_endpoints \

@@ -3,6 +3,7 @@
 #[path = "../suite/mod.rs"]
 mod suite;
 
+mod abandoned;
 mod backfills;
 mod connecting;
 mod faults;

@@ -441,7 +441,7 @@ async fn an_operator_begins_a_backfill_on_the_command_line_and_sees_it_to_its_en
     let range =
         ["--endpoint", id(&endpoint), "--from", "2025-01-01T00:00:00Z", "--to", "2100-01-01T00:00:00Z"];
     let (said, failed) = run(&[&range[..], &["--dry-run"]].concat()).await;
-    assert_eq!(said, "25 events match.\n", "{failed}");
+    assert_eq!(said, "25 events to send.\n", "{failed}");
     let (said, failed) = run(&[&range[..], &["--per-second", "100"]].concat()).await;
     assert!(said.contains("25 of 25 completed") && said.contains("bf_"), "{said}{failed}");
     receiver.until(25).await;

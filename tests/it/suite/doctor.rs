@@ -62,7 +62,7 @@ async fn beside_a_running_service_all_is_as_it_should_be_and_nothing_is_changed(
     assert_eq!(code, 0, "{report}");
     for (check, found) in [
         ("migrations", "up to date"),
-        ("encryption key", "1 signing secrets were tried"),
+        ("encryption key", "tried on 1 signing secret"),
         ("public listener", "a k-webhooks service answers"),
         ("internal listener", "a k-webhooks service answers"),
     ] {

@@ -33,7 +33,7 @@ async fn shown(app: &TestApp, endpoint: &Value) -> Value {
 }
 
 /// Publishes an event every six hours.
-async fn go_on(app: &TestApp, hours: u32) {
+pub(super) async fn go_on(app: &TestApp, hours: u32) {
     for _ in 0..hours / 6 {
         app.publish(charge()).await;
         app.advance("6h").await;
@@ -129,7 +129,7 @@ async fn an_endpoint_that_is_not_called_or_may_fail_for_ever_is_not_disabled() {
 
 impl Fixture {
     /// Another process on the database.
-    async fn other(&self) -> Arc<dyn Store> {
+    pub(super) async fn other(&self) -> Arc<dyn Store> {
         self.database.open(Arc::clone(&self.ids)).await
     }
 
@@ -161,7 +161,7 @@ async fn processes_agree_on_how_an_endpoint_fails_whichever_of_them_sees_what() 
         let succeeds = [true, false, false, true, true, false, true, true][hour as usize % 8];
         let process = if (hour / 3).is_multiple_of(2) { &fixture.store } else { &other };
         let recorded = process.record(&[fixture.outcome(delivery, succeeds, at)], RULES, at).await.unwrap();
-        assert_eq!(recorded, [Recorded::Written]);
+        assert_eq!(recorded.outcomes, [Recorded::Written]);
         expected = if succeeds { None } else { expected.or(Some(at)) };
         assert_eq!(fixture.failing(endpoint).await.map(|(since, _)| since), expected, "hour {hour}");
     }
@@ -178,7 +178,7 @@ async fn of_outcomes_recorded_together_the_order_in_which_they_ended_counts() {
         |index: usize, succeeds: bool, minute: u32| fixture.outcome(&leased[index], succeeds, at(minute));
     let record = async |results: &[AttemptResult]| {
         let recorded = fixture.store.record(results, RULES, at(9)).await.unwrap();
-        assert!(recorded.iter().all(|recorded| *recorded == Recorded::Written));
+        assert!(recorded.outcomes.iter().all(|recorded| *recorded == Recorded::Written));
     };
     record(&[of(0, false, 3), of(1, true, 2), of(2, false, 1)]).await;
     assert_eq!(fixture.failing(endpoint).await, Some((at(3), Step::Quiet)));
@@ -204,13 +204,12 @@ async fn processes_that_see_the_last_failure_at_once_disable_the_endpoint_once()
     for (index, delivery) in late.iter().enumerate() {
         let process = Arc::clone(if index % 2 == 0 { &fixture.store } else { &other });
         let outcome = fixture.outcome(delivery, false, at);
-        processes.spawn(async move { process.record(&[outcome], RULES, at).await.unwrap()[0] });
+        processes.spawn(async move { process.record(&[outcome], RULES, at).await.unwrap() });
     }
     let recorded = processes.join_all().await;
-    let disabling =
-        recorded.iter().filter(|one| **one == Recorded::EndpointDisabled(DisabledReason::Failing));
-    assert_eq!(disabling.count(), 1, "{recorded:?}");
-    assert!(recorded.iter().all(|recorded| *recorded != Recorded::LeaseLost), "{recorded:?}");
+    let disabled: Vec<_> = recorded.iter().flat_map(|one| &one.disabled).collect();
+    assert_eq!(disabled, [(&endpoint, &DisabledReason::Failing)], "{recorded:?}");
+    assert!(recorded.iter().all(|one| one.outcomes != [Recorded::LeaseLost]), "{recorded:?}");
     let shown = fixture.store.endpoint(&tenant(), endpoint).await.unwrap().unwrap();
     assert_eq!(
         (shown.status, shown.disabled_reason),
@@ -233,7 +232,8 @@ async fn outcomes_of_either_kind_that_meet_leave_one_state_that_the_next_outcome
         let (failed, succeeded) = (fixture.outcome(&pair[0], false, at), fixture.outcome(&pair[1], true, at));
         let (one, two) = (std::slice::from_ref(&failed), std::slice::from_ref(&succeeded));
         let (one, two) = tokio::join!(fixture.store.record(one, RULES, at), other.record(two, RULES, at));
-        assert_eq!((one.unwrap(), two.unwrap()), (vec![Recorded::Written], vec![Recorded::Written]));
+        let outcomes = (one.unwrap().outcomes, two.unwrap().outcomes);
+        assert_eq!(outcomes, (vec![Recorded::Written], vec![Recorded::Written]));
         if let Some((since, _)) = fixture.failing(endpoint).await {
             assert_eq!(since, at, "the success of the round before ended what was there");
         }

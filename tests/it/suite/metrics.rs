@@ -1,7 +1,10 @@
 //! What operators read at `/metrics`, and that it moves as it should.
 
+use std::sync::Arc;
+
 use k_webhooks::{clock::UnixMs, http, store::QueueDepth};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::{TestApp, database};
 use crate::support::{
@@ -112,6 +115,28 @@ async fn what_a_disabled_endpoint_holds_is_counted_as_held_until_it_is_given_up(
     app.public.delete(&path).await.expect(200);
     app.advance("1s").await;
     assert_eq!(scrape(&app).await.count(FINISHED, &[("outcome", "endpoint_deleted")]), 1);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_delivery_whose_endpoint_is_deleted_during_its_attempt_ends_once() {
+    let app = TestApp::with(&[("delivery.timeout", "30s")]).await;
+    let permits = Arc::new(Semaphore::new(0));
+    let receiver = Receiver::start(Act::permitted(200, &permits)).await;
+    let endpoint = app.endpoint(&receiver.url()).await;
+    app.publish(charge()).await;
+    receiver.until(1).await;
+    app.public.delete(&format!("{ENDPOINTS}/{}", id(&endpoint))).await.expect(200);
+    permits.add_permits(1);
+    app.advance("1s").await;
+    let scrape = scrape(&app).await;
+    assert_eq!(scrape.count(ATTEMPTS, &[("outcome", "succeeded")]), 1);
+    assert_eq!(scrape.count(FINISHED, &[("outcome", "endpoint_deleted")]), 1);
+    assert_eq!(scrape.count(FINISHED, &[("outcome", "succeeded")]), 0);
+    assert_eq!(scrape.count("k_webhooks_delivery_latency_seconds_count", &[]), 0);
+    let statistics = app.public.get("/v1/statistics").await.expect(200);
+    assert_eq!(statistics["total"]["deliveries"], json!({ "succeeded": 0, "abandoned": 0 }));
+    assert_eq!(statistics["total"]["attempts"]["succeeded"], 1, "{statistics}");
     app.stop().await;
 }
 

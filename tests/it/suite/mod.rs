@@ -1,5 +1,6 @@
 //! What holds on either engine. `super::Engine` says which one it is.
 
+mod abandoned;
 mod api;
 mod audit;
 mod backfills;
@@ -16,6 +17,7 @@ mod ingest;
 mod keys;
 mod limits;
 mod metrics;
+mod operational;
 mod portal;
 mod reconciliation;
 mod secrets;

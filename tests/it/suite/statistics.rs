@@ -175,7 +175,7 @@ async fn what_processes_count_adds_up_and_the_latest_outcome_stays() {
     let endpoints = [fixture.endpoint().await, fixture.endpoint().await];
     fixture.accept(1).await;
     let leased = fixture.claim(NOW, 1, 1).await.remove(0);
-    let one = Counts::of(&fixture.result(&leased, Verdict::Succeeded));
+    let one = Counts::of(&fixture.result(&leased, Verdict::Succeeded), true);
     let begins = Length::FiveMinutes.floor(NOW);
     let bucket = |endpoint_id: EndpointId| Bucket { endpoint_id, starts_at: begins, counts: one };
     let gone = bucket(fixture.ids.next(NOW));

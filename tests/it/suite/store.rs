@@ -19,6 +19,7 @@ use k_webhooks::{
     failing::FailingRules,
     id::{EndpointId, IdSource},
     merchant::Tenant,
+    operational::Told,
     store::{
         DeliveryFilter, EndpointChange, EventFilter, LeaseOffer, NewEndpoint, NewSecret, Page, Places,
         Position, Recorded, Room, Store,
@@ -27,7 +28,8 @@ use k_webhooks::{
 };
 
 pub(super) const NOW: UnixMs = UnixMs(1_749_651_729_000);
-pub(super) const RULES: FailingRules = FailingRules { disable_after: Some(Duration::from_secs(120 * 3600)) };
+pub(super) const RULES: FailingRules =
+    FailingRules { disable_after: Some(Duration::from_secs(120 * 3600)), told: Told::NOTHING };
 const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) struct Fixture {
@@ -140,15 +142,14 @@ async fn an_outcome_is_recorded_once_and_only_under_its_lease() {
     let later = NOW.plus(Duration::from_secs(60));
     let new = fixture.claim(later, 1, 1).await.remove(0);
     let late = fixture.result(&old, Verdict::Succeeded);
-    assert_eq!(fixture.store.record(&[late], RULES, later).await.unwrap(), [Recorded::LeaseLost]);
+    let late = fixture.store.record(&[late], RULES, later).await.unwrap();
+    assert_eq!(late.outcomes, [Recorded::LeaseLost]);
     let retry_at = later.plus(DAY);
     let failed = fixture.result(&new, Verdict::RetryAt(retry_at));
-    assert_eq!(
-        fixture.store.record(std::slice::from_ref(&failed), RULES, later).await.unwrap(),
-        [Recorded::Written]
-    );
+    let written = fixture.store.record(std::slice::from_ref(&failed), RULES, later).await.unwrap();
+    assert_eq!(written.outcomes, [Recorded::Written]);
     let repeated = fixture.store.record(&[failed], RULES, later).await.unwrap();
-    assert_eq!(repeated, [Recorded::Written], "what is stored already counts as written");
+    assert_eq!(repeated.outcomes, [Recorded::Written], "what is stored already counts as written");
     let claimed = fixture.store.claim(&fixture.offer(later, 1, 1), None, later).await.unwrap();
     assert_eq!((claimed.deliveries.len(), claimed.next_due_at), (0, Some(retry_at)));
     let again = fixture.claim(retry_at, 1, 1).await.remove(0);
@@ -378,7 +379,7 @@ async fn outcomes_are_recorded_together_whether_or_not_something_happened_to_the
     let results: Vec<_> =
         leased.iter().map(|delivery| fixture.result(delivery, Verdict::RetryAt(retry_at))).collect();
     let recorded = fixture.store.record(&results, RULES, later).await.unwrap();
-    assert_eq!(recorded, [Recorded::Written, Recorded::Written, Recorded::LeaseLost]);
+    assert_eq!(recorded.outcomes, [Recorded::Written, Recorded::Written, Recorded::LeaseLost]);
     let mut next = Vec::new();
     for delivery in &leased {
         let delivery = fixture.store.delivery(&tenant(), delivery.id).await.unwrap().unwrap();
@@ -387,5 +388,9 @@ async fn outcomes_are_recorded_together_whether_or_not_something_happened_to_the
     assert_eq!(next, [(Some(retry_at), 1), (Some(later), 1), (Some(NOW), 0)]);
     assert_eq!(fixture.statuses(endpoint).await, [(DeliveryStatus::Pending, None); 3]);
     let again = fixture.store.record(&results[..2], RULES, later).await.unwrap();
-    assert_eq!(again, [Recorded::Written, Recorded::Written], "a commit whose answer was lost counts");
+    assert_eq!(
+        again.outcomes,
+        [Recorded::Written, Recorded::Written],
+        "a commit whose answer was lost counts"
+    );
 }

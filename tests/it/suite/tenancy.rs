@@ -198,9 +198,8 @@ fn entry_of(route: &Route) -> Entry {
         | ("POST", "/v1/merchants/{merchant}/api_keys/{key}/rotate") => {
             entry(Services, &[(Key, Path)], nothing)
         }
-        ("GET", "/v1/audit_entries" | "/v1/test_clock") | ("POST", "/v1/merchants/{merchant}/api_keys") => {
-            entry(Services, none, nothing)
-        }
+        ("GET", "/v1/audit_entries" | "/v1/abandoned_deliveries" | "/v1/test_clock")
+        | ("POST", "/v1/merchants/{merchant}/api_keys") => entry(Services, none, nothing),
         ("POST", "/v1/test_clock/advance") => entry(Services, none, |_| json!({ "by": "1s" })),
         _ => panic!("{route:?} has no entry in the matrix"),
     }
@@ -368,8 +367,8 @@ async fn the_same_requests_work_for_their_owners_and_show_nothing_of_others() {
                 let others = [Endpoint, Event, Delivery, Backfill, Key]
                     .map(|thing| world.foreign(tenant, thing))
                     .concat();
-                // A service reads the audit log of all merchants, unless it asks for one's.
-                let of_all = route.path == "/v1/audit_entries";
+                // A service reads the audit log and what was abandoned of all merchants, unless it asks for one's.
+                let of_all = ["/v1/audit_entries", "/v1/abandoned_deliveries"].contains(&route.path);
                 let shown = others.iter().any(|other| answer.text.contains(other));
                 assert!(of_all || !shown, "{route:?}: {answer:?}");
                 // A stream shows what is yet to come.

@@ -9,7 +9,7 @@ use jsonschema::Validator;
 use k_webhooks::http::{internal, public};
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::{Answer, receiver::Received};
 
 /// What any request can be answered with, and stands with no operation.
 const ANYWHERE: [u16; 3] = [405, 414, 431];
@@ -46,6 +46,34 @@ pub(crate) fn check(method: &str, target: &str, answer: &Answer) {
             "{method} {target} is answered otherwise than documented: {wrong:#?} {answer:#?}"
         );
     }
+}
+
+/// What of a request that a receiver got is otherwise than the webhook of its type, if it is one.
+pub(crate) fn undocumented(request: &Received) -> Vec<String> {
+    let Some(name) = request.find_header("k-payments-event-type") else { return Vec::new() };
+    let webhook = |document: &'static Document| Some((document, document.json["webhooks"].get(name)?));
+    let Some((document, webhook)) = [&*PUBLIC, &*INTERNAL].into_iter().find_map(webhook) else {
+        return vec![format!("{name} is no webhook's")];
+    };
+    let mut wrong = Vec::new();
+    for parameter in webhook["post"]["parameters"].as_array().unwrap() {
+        let (name, schema) = (parameter["name"].as_str().unwrap(), &parameter["schema"]);
+        let violations = match request.find_header(name) {
+            None => vec!["is missing".to_owned()],
+            Some(text) if schema["type"] == "integer" => {
+                document.violations(schema, &json!(text.parse::<i64>().ok()))
+            }
+            Some(text) => document.violations(schema, &json!(text)),
+        };
+        wrong.extend(violations.into_iter().map(|violation| format!("{name}: {violation}")));
+    }
+    let mut schema = webhook["post"]["requestBody"]["content"]["application/json"]["schema"].clone();
+    schema["unevaluatedProperties"] = false.into();
+    match serde_json::from_slice(&request.body) {
+        Ok(body) => wrong.extend(document.violations(&schema, &body)),
+        Err(error) => wrong.push(format!("{name}: {error}")),
+    }
+    wrong
 }
 
 impl<'a> Operation<'a> {

@@ -11,8 +11,10 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{Semaphore, watch},
 };
+
+use super::document;
 
 /// What to do with a request.
 #[derive(Clone, Debug)]
@@ -23,6 +25,8 @@ pub(crate) enum Act {
     RawThenClose(String),
     /// Close at once.
     Close,
+    /// These bytes, once there is a permit for them.
+    Permitted(Arc<Semaphore>, String),
     /// Never answer.
     Hang,
     /// A head, and then body bytes for ever.
@@ -37,12 +41,21 @@ pub(crate) enum Act {
 
 impl Act {
     pub(crate) fn status(status: u16) -> Self {
-        Self::Raw(format!("HTTP/1.1 {status} X\r\ncontent-length: 2\r\n\r\nok"))
+        Self::Raw(answer(status))
+    }
+
+    /// The same, for as many requests as there are permits.
+    pub(crate) fn permitted(status: u16, permits: &Arc<Semaphore>) -> Self {
+        Self::Permitted(Arc::clone(permits), answer(status))
     }
 
     pub(crate) fn with_header(status: u16, header: &str) -> Self {
         Self::Raw(format!("HTTP/1.1 {status} X\r\n{header}\r\ncontent-length: 0\r\n\r\n"))
     }
+}
+
+fn answer(status: u16) -> String {
+    format!("HTTP/1.1 {status} X\r\ncontent-length: 2\r\n\r\nok")
 }
 
 /// A request as it came.
@@ -54,12 +67,12 @@ pub(crate) struct Received {
 
 impl Received {
     pub(crate) fn header(&self, name: &str) -> &str {
-        let line = self
-            .head
-            .lines()
-            .find(|line| line.split_once(':').is_some_and(|(header, _)| header.eq_ignore_ascii_case(name)));
-        line.and_then(|line| line.split_once(':'))
-            .map_or_else(|| panic!("no {name}: {}", self.head), |(_, value)| value.trim())
+        self.find_header(name).unwrap_or_else(|| panic!("no {name}: {}", self.head))
+    }
+
+    pub(crate) fn find_header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.head.lines().filter_map(|line| line.split_once(':'));
+        headers.find(|(header, _)| header.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 }
 
@@ -69,6 +82,22 @@ pub(crate) struct Receiver {
     received: watch::Receiver<Vec<Received>>,
     script: Arc<Mutex<Act>>,
     connections: Arc<AtomicUsize>,
+    /// Looks at what came as the last clone is dropped.
+    _documented: Arc<Documented>,
+}
+
+/// However a test ends, what its receiver got must be as the documents say.
+struct Documented(watch::Receiver<Vec<Received>>);
+
+impl Drop for Documented {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            for request in self.0.borrow().iter() {
+                let wrong = document::undocumented(request);
+                assert!(wrong.is_empty(), "a request is otherwise than documented: {wrong:#?} {request:#?}");
+            }
+        }
+    }
 }
 
 impl Receiver {
@@ -78,6 +107,7 @@ impl Receiver {
         let (sender, received) = watch::channel(Vec::new());
         let sender = Arc::new(sender);
         let (script, connections) = (Arc::new(Mutex::new(act)), Arc::new(AtomicUsize::new(0)));
+        let documented = Arc::new(Documented(received.clone()));
         tokio::spawn({
             let (script, connections) = (Arc::clone(&script), Arc::clone(&connections));
             async move {
@@ -87,7 +117,7 @@ impl Receiver {
                 }
             }
         });
-        Self { address, received, script, connections }
+        Self { address, received, script, connections, _documented: documented }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -136,6 +166,12 @@ async fn converse(mut stream: TcpStream, script: Arc<Mutex<Act>>, sender: Arc<wa
             Act::RawThenClose(text) => {
                 let _ = stream.write_all(text.as_bytes()).await;
                 return;
+            }
+            Act::Permitted(permits, text) => {
+                permits.acquire().await.unwrap().forget();
+                if stream.write_all(text.as_bytes()).await.is_err() {
+                    return;
+                }
             }
             Act::Close => return,
             Act::Hang => {
