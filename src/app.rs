@@ -59,6 +59,13 @@ impl Role {
     fn works(self) -> bool {
         self != Self::Api
     }
+
+    fn expect_fitting(self, config: &Config) -> Result<()> {
+        if config.test_clock.enabled && self != Self::All {
+            bail!("test_clock.enabled needs --role all: the clock that moves is this process's own");
+        }
+        Ok(())
+    }
 }
 
 /// How long the others are told that there is work to take over, as this process ends.
@@ -141,9 +148,7 @@ impl App {
 
     /// The same with another way to resolve names.
     pub async fn build_with_resolver(config: Config, role: Role, resolver: Arc<dyn Resolve>) -> Result<Self> {
-        if config.test_clock.enabled && role != Role::All {
-            bail!("test_clock.enabled needs --role all: the clock that moves is this process's own");
-        }
+        role.expect_fitting(&config)?;
         let foundation = Foundation::open(&config).await?;
         let Foundation { store, clock, ids, entropy, vault, .. } = foundation.clone();
         // First, so that the transport knows where it must not call.

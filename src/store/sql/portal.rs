@@ -1,6 +1,6 @@
 //! Statements about portal sessions.
 
-use super::{PagedSql, paged};
+use super::PagedSql;
 
 macro_rules! columns {
     () => {
