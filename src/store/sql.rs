@@ -21,7 +21,6 @@ macro_rules! paged {
         }
     };
 }
-use paged;
 
 macro_rules! event_columns {
     () => {
