@@ -80,7 +80,7 @@ async fn data_is_passed_through_byte_for_byte() {
     let app = TestApp::start().await;
     let receiver = Receiver::start(Act::status(200)).await;
     app.endpoint(&receiver.url()).await;
-    let data = r#"{ "object" : {"object":"charge","id":"ch_1","amount":1.10,"big":123456789012345678901234567890,"text":"é\u00e9\/","z":1,"a":[ ]} , "previous_attributes":{"b":1e2}}"#;
+    let data = r#"{ "object" : {"object":"charge","id":"ch_1","amount":1100,"rate":1.10,"big":123456789012345678901234567890,"text":"é\u00e9\/","z":1,"a":[ ]} , "previous_attributes":{"b":1e2}}"#;
     let event = format!(
         r#"{{"merchant_id":"m_1","livemode":false,"type":"charge.succeeded","created":1749651729,"data":{data}}}"#
     );
