@@ -1,4 +1,4 @@
-// Builds the page into dist/, which is committed and compiled into the service: `cargo build` needs no Node.
+// Builds the two pages into dist/, which is committed and compiled into the service: `cargo build` needs no Node.
 
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
@@ -23,6 +23,11 @@ function compressed(): Plugin {
 
 export default defineConfig({
   base: "/portal/",
+  // Each page has its files below its own path, so that nothing of the console is asked of the public listener.
+  experimental: {
+    renderBuiltUrl: (filename, { hostId, hostType }) =>
+      hostType === "html" ? `/${hostId === "console.html" ? "console" : "portal"}/${filename}` : { relative: true },
+  },
   plugins: [svelte(), compressed()],
   build: {
     target: "es2022",
@@ -31,5 +36,9 @@ export default defineConfig({
     // The content security policy allows no data in place of a file but for images.
     assetsInlineLimit: 0,
     reportCompressedSize: false,
+    rollupOptions: {
+      input: { portal: "index.html", console: "console.html" },
+      output: { chunkFileNames: "assets/shared-[hash].js" },
+    },
   },
 });

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
-import { accessibility, internal, launch, receiver, run, service, session, watched } from "./support.mjs";
+import { accessibility, internal, launch, receiver, register, run, service, session, watched } from "./support.mjs";
 
 const MERCHANT = "m_lumen_books";
 const PICTURES = process.env.K_WEBHOOKS_PICTURES;
@@ -39,15 +39,7 @@ async function open(options = {}) {
 const settled = (page) => page.waitForFunction(() => !document.body.innerText.includes("Loading…"));
 const advance = (by) => internal("POST", "/v1/test_clock/advance", { by });
 
-async function endpoint(body) {
-  const key = await internal("POST", `/v1/merchants/${MERCHANT}/api_keys`, { livemode: false });
-  const response = await fetch(`${service.public}/v1/webhook_endpoints`, {
-    method: "POST",
-    headers: { authorization: `Bearer ${key.secret_key}`, "content-type": "application/json" },
-    body: JSON.stringify(body),
-  });
-  return response.json();
-}
+const endpoint = (body) => register(MERCHANT, body);
 
 /** The pages, once there is something on them; each with what it needs to have shown. */
 const pages = () => [

@@ -32,6 +32,17 @@ export const session = (merchant, more = {}) =>
 export const publish = (merchant, type, object) =>
   internal("POST", "/v1/events", { merchant_id: merchant, livemode: false, type, data: { object } });
 
+/** Registers an endpoint of the merchant's test data. */
+export async function register(merchant, body) {
+  const key = await internal("POST", `/v1/merchants/${merchant}/api_keys`, { livemode: false });
+  const response = await fetch(`${service.public}/v1/webhook_endpoints`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${key.secret_key}`, "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  return response.json();
+}
+
 /** A receiver on a port of its own, which answers with `status` and keeps what it got. */
 export async function receiver() {
   const own = { status: 200, requests: [], url: "", close: () => {} };
@@ -53,7 +64,7 @@ export async function receiver() {
 export const launch = () => chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
 
 /** A page that may not complain: what it logs as an error, and what it asks of others, fails the test at its end. */
-export async function watched(context, wrong, expected = []) {
+export async function watched(context, wrong, expected = [], own = service.public) {
   const page = await context.newPage();
   page.setDefaultTimeout(30_000);
   page.on("pageerror", (error) => wrong.push(`error: ${error.message}`));
@@ -64,7 +75,7 @@ export async function watched(context, wrong, expected = []) {
   });
   page.on("request", (request) => {
     const { origin, protocol } = new URL(request.url());
-    if (origin !== service.public && protocol !== "data:") wrong.push(`asked ${request.url()}`);
+    if (origin !== own && protocol !== "data:") wrong.push(`asked ${request.url()}`);
   });
   return page;
 }

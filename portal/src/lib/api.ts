@@ -1,4 +1,4 @@
-// The service's API as the portal calls it. The cookie says who asks; the header with the session's id says that this page
+// The service's API as its pages call it. The cookie says who asks; the header with the session's id says that this page
 // asks, and for which session.
 
 /** A failed call, with what the service says of it. */
@@ -102,15 +102,17 @@ export interface DeliveryWithAttempts extends Delivery {
 
 /** Where the page's session stands; the id goes with every call. */
 let sessionId = "";
+let header = "K-Webhooks-Portal";
 let onEnd: () => void = () => {};
 
-export function useSession(id: string, ended: () => void): void {
+export function useSession(id: string, ended: () => void, named = header): void {
   sessionId = id;
+  header = named;
   onEnd = ended;
 }
 
 export function sessionHeaders(): Record<string, string> {
-  return { "K-Webhooks-Portal": sessionId };
+  return { [header]: sessionId };
 }
 
 /** Tells that the session has ended, by whatever call came first to know. */
@@ -142,7 +144,7 @@ export async function call<T>(
   const answer = await response.json().catch(() => undefined);
   if (response.ok) return answer as T;
   const error = answer?.error ?? {};
-  if (response.status === 401 && path !== "/portal/session") onEnd();
+  if (response.status === 401 && !path.endsWith("/session")) onEnd();
   throw new ApiFailure(
     response.status,
     error.message ?? `The service answered ${response.status}.`,

@@ -1,6 +1,6 @@
-// Where the page is: a path below /portal and a query, both kept in the address.
+// Where the page is: a path below that of the portal or of the console, and a query, both kept in the address.
 
-const BASE = "/portal";
+const BASE = location.pathname.startsWith("/console") ? "/console" : "/portal";
 
 class Router {
   path = $state("/");
@@ -17,7 +17,7 @@ class Router {
     this.query = new URLSearchParams(location.search);
   }
 
-  /** Follows a link within the portal, unless the reader wants it in another tab. */
+  /** Follows a link to another page, unless the reader wants it in another tab. */
   private follow(event: MouseEvent): void {
     if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey) return;
     const link = event.target instanceof Element ? event.target.closest("a") : null;

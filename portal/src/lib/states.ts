@@ -49,7 +49,10 @@ export function ofEvent(counts: DeliveryCounts | undefined): Shown {
   return { tone: "good", icon: "good", label: among(counts.succeeded, t.states.delivered) };
 }
 
-export function ofEndpoint(endpoint: Endpoint, health: Health | undefined): Shown {
+export function ofEndpoint(
+  endpoint: Pick<Endpoint, "status" | "disabled_reason">,
+  health: Pick<Health, "failing_since"> | undefined,
+): Shown {
   if (endpoint.status === "disabled") {
     const reason = endpoint.disabled_reason === null ? undefined : t.endpoints.reasons[endpoint.disabled_reason];
     return { tone: reason ? "bad" : "idle", icon: "held", label: reason ?? t.endpoints.disabled };

@@ -234,10 +234,11 @@ export const t = {
     failing: "Failing since",
     failingFor: (span: string) => `Failing ${span}`,
     disables: "It is disabled by itself",
-    reasons: { gone: "Gone", failing: "Disabled: failing" } as Record<string, string>,
+    reasons: { gone: "Gone", failing: "Disabled: failing", operator: "Held by the operator" } as Record<string, string>,
     why: {
       gone: "It answered 410 Gone, and was disabled. Mend it, then enable it again.",
       failing: "It failed for so long that it was disabled. What came meanwhile is on hold. Mend it, then enable it again.",
+      operator: "Those who operate the service hold it. What comes meanwhile is on hold. Ask them before you enable it again.",
     } as Record<string, string>,
     wants: (types: string[]) => (types.includes("*") ? "all events" : plural(types.length, "type", "types")),
     sparkline: (good: number, bad: number) => `Last day: ${good} attempts succeeded, ${bad} failed`,

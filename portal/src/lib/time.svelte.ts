@@ -5,6 +5,7 @@ let offset = 0;
 
 export function setClock(nowMs: number): void {
   offset = nowMs - Date.now();
+  ticker.now = now();
 }
 
 /** The service's time, in seconds. */
