@@ -1,4 +1,4 @@
-//! API keys, and what opens a portal session: their formats, and the keyed hash under which they are stored.
+//! API keys, and what opens sessions of the portal and the console: their formats, and the keyed hash under which they are stored.
 //!
 //! A key ends in a checksum of what stands before it, so that a secret scanner can tell a real key from a random text
 //! without asking anyone.
@@ -38,10 +38,12 @@ pub enum KeyKind {
     PortalLink,
     /// The cookie of a portal session that was opened.
     PortalCookie,
+    /// The cookie of a console session.
+    ConsoleCookie,
 }
 
 impl KeyKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Secret { livemode: false },
         Self::Secret { livemode: true },
         Self::Publishable { livemode: false },
@@ -49,6 +51,7 @@ impl KeyKind {
         Self::Service,
         Self::PortalLink,
         Self::PortalCookie,
+        Self::ConsoleCookie,
     ];
 
     fn prefix(self) -> &'static str {
@@ -60,6 +63,7 @@ impl KeyKind {
             Self::Service => "svc_",
             Self::PortalLink => "plink_",
             Self::PortalCookie => "pcookie_",
+            Self::ConsoleCookie => "ccookie_",
         }
     }
 

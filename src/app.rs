@@ -29,7 +29,9 @@ use crate::{
     keys::KeyIssuer,
     maintenance::Maintenance,
     metrics::{Listener, Metrics},
-    operational, replicas,
+    operational,
+    pulse::Pulse,
+    replicas,
     schedule::Schedule,
     statistics::Statistics,
     store::{News, PostgresOptions, PostgresStore, SqliteStore, Store},
@@ -133,6 +135,7 @@ pub struct App {
     maintenance: Arc<Maintenance>,
     tracer: Arc<Tracer>,
     statistics: Arc<Statistics>,
+    pulse: Arc<Pulse>,
     public: TcpListener,
     internal: TcpListener,
     /// How these two serve.
@@ -152,20 +155,17 @@ impl App {
         let foundation = Foundation::open(&config).await?;
         let Foundation { store, clock, ids, entropy, vault, .. } = foundation.clone();
         // First, so that the transport knows where it must not call.
-        let public = bind("server.listen", config.server.listen).await?;
-        let internal = bind("internal.listen", config.internal.listen).await?;
+        let (public, internal) = listeners(&config).await?;
         let rules = Arc::new(call_rules(&config, vec![public.local_addr()?, internal.local_addr()?]));
         let operators_rules = operators_rules(&config, &rules);
         operational::configured::establish(&foundation, &config.operations, &operators_rules).await?;
         let transports = outbound::transports(&config, Arc::clone(&rules), operators_rules, resolver)?;
-        let routes = [&http::public::routes()[..], &http::internal::routes()[..]];
-        let metrics = Arc::new(Metrics::new(routes, &store.pools(), Clock::system().now()));
+        let metrics = metrics(store.as_ref());
         let tracer = Tracer::start(&config.tracing, clock.clone(), entropy, Arc::clone(&metrics))?;
-        let retry = &config.retry;
         let attempter = Attempter::new(
             transports,
             vault,
-            Schedule::new(retry.ladder.clone(), retry.window, retry.jitter),
+            schedule(&config),
             clock.clone(),
             Arc::clone(&ids),
             Arc::clone(&tracer),
@@ -195,10 +195,12 @@ impl App {
             clock.clone(),
             dispatcher.clone(),
             config.retention.events,
-            retry.window,
+            config.retry.window,
             config.operations.told(),
             Arc::clone(&metrics),
         ));
+        let pulse =
+            Pulse::new(&foundation, dispatcher.clone(), ingest.clone(), Arc::clone(&metrics), role.into());
         let poll = config.database.poll;
         let backfills =
             Backfills::new(Arc::clone(&store), clock.clone(), dispatcher.clone(), poll, news_sender);
@@ -210,11 +212,11 @@ impl App {
                 backfills.clone(),
                 Arc::clone(&maintenance),
                 Arc::clone(&statistics),
+                Arc::clone(&pulse),
             )
         });
         let servings = servings(&config, &metrics)?;
-        let config = Arc::new(config);
-        let draining = CancellationToken::new();
+        let (config, draining) = (Arc::new(config), CancellationToken::new());
         let api = Arc::new(Api::new(Parts {
             foundation: foundation.clone(),
             config: Arc::clone(&config),
@@ -227,6 +229,7 @@ impl App {
             tracer: Arc::clone(&tracer),
             draining: draining.clone(),
             portal_url: config.portal_url(public.local_addr()?),
+            pulse: Arc::clone(&pulse),
         }));
         Ok(Self {
             config,
@@ -241,6 +244,7 @@ impl App {
             maintenance,
             tracer,
             statistics,
+            pulse,
             public,
             internal,
             servings,
@@ -287,7 +291,11 @@ impl App {
         let commits = CommitThread::start()?;
         let mut recorder = commits.handle().spawn(self.recorder.run());
         let mut batcher = commits.handle().spawn(self.batcher.run());
-        let mut background = vec![tokio::spawn(replicas::tell(Arc::clone(&store), self.news))];
+        let (pulse, until) = (Arc::clone(&self.pulse), stop.clone());
+        let mut background = vec![
+            tokio::spawn(replicas::tell(Arc::clone(&store), self.news)),
+            tokio::spawn(async move { pulse.run(until).await }),
+        ];
         let mut worker: Option<JoinHandle<()>> = None;
         let mut runner: Option<JoinHandle<()>> = None;
         let mut scheduler = None;
@@ -356,6 +364,9 @@ impl App {
         if !matches!(tokio::time::timeout(FAREWELL, self.statistics.write()).await, Ok(Ok(()))) {
             tracing::warn!("the last statistics could not be written");
         }
+        if !matches!(tokio::time::timeout(FAREWELL, self.pulse.end()).await, Ok(Ok(()))) {
+            tracing::warn!("the other processes were not told that this one ends");
+        }
         // What was given back need not wait until the others look for it.
         let _ = tokio::time::timeout(FAREWELL, store.announce(&[News::Due])).await;
         if let Some(mut scheduler) = scheduler {
@@ -388,6 +399,18 @@ async fn ended(task: &mut Option<JoinHandle<()>>) {
         }
         None => std::future::pending().await,
     }
+}
+
+/// Nothing counted yet.
+fn metrics(store: &dyn Store) -> Arc<Metrics> {
+    let routes = [&http::public::routes()[..], &http::internal::routes()[..]];
+    Arc::new(Metrics::new(routes, &store.pools(), Clock::system().now()))
+}
+
+/// The public listener, and the internal one.
+async fn listeners(config: &Config) -> Result<(TcpListener, TcpListener)> {
+    let public = bind("server.listen", config.server.listen).await?;
+    Ok((public, bind("internal.listen", config.internal.listen).await?))
 }
 
 async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener> {
@@ -433,6 +456,12 @@ fn tls(
 ) -> Result<Option<ListenerTls>> {
     let Some((certificate, private_key)) = certificate.zip(private_key) else { return Ok(None) };
     ListenerTls::read(certificate, private_key).map(Some).context(key)
+}
+
+/// When attempts are made.
+fn schedule(config: &Config) -> Schedule {
+    let retry = &config.retry;
+    Schedule::new(retry.ladder.clone(), retry.window, retry.jitter)
 }
 
 /// How the dispatcher is bounded.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     clock::UnixMs,
-    id::{AuditEntryId, KeyId, NotAnId, PortalSessionId, RequestId},
+    id::{AuditEntryId, ConsoleSessionId, KeyId, NotAnId, PortalSessionId, RequestId},
     merchant::MerchantId,
     words::words,
 };
@@ -23,6 +23,8 @@ words! {
         ServiceKey "service_key",
         /// Whoever has the configured bootstrap key.
         BootstrapKey "bootstrap_key",
+        /// An operator's browser in the console, by its session.
+        ConsoleSession "console_session",
         /// Someone at the command line, with the database's URL.
         CommandLine "command_line",
         /// The service itself.
@@ -45,6 +47,10 @@ words! {
         PortalSessionOpened "portal_session.opened",
         /// A portal session was ended.
         PortalSessionRevoked "portal_session.revoked",
+        /// A console session was opened.
+        ConsoleSessionOpened "console_session.opened",
+        /// A console session was ended.
+        ConsoleSessionEnded "console_session.ended",
         /// An endpoint was registered.
         EndpointCreated "webhook_endpoint.created",
         /// An endpoint was changed.
@@ -53,7 +59,7 @@ words! {
         EndpointDeleted "webhook_endpoint.deleted",
         /// An endpoint got a new signing secret.
         SecretRotated "webhook_endpoint.secret_rotated",
-        /// The service disabled an endpoint that is gone.
+        /// The service disabled an endpoint, or an operator held it.
         EndpointDisabled "webhook_endpoint.disabled",
         /// A backfill was begun.
         BackfillCreated "backfill.created",
@@ -71,6 +77,8 @@ pub enum ActorId {
     Key(KeyId),
     /// A portal session.
     PortalSession(PortalSessionId),
+    /// A console session.
+    ConsoleSession(ConsoleSessionId),
 }
 
 impl fmt::Display for ActorId {
@@ -78,6 +86,7 @@ impl fmt::Display for ActorId {
         match self {
             Self::Key(id) => id.fmt(f),
             Self::PortalSession(id) => id.fmt(f),
+            Self::ConsoleSession(id) => id.fmt(f),
         }
     }
 }
@@ -86,7 +95,8 @@ impl FromStr for ActorId {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self::PortalSession).or_else(|_| text.parse().map(Self::Key))
+        let session = text.parse().map(Self::PortalSession);
+        session.or_else(|_| text.parse().map(Self::ConsoleSession)).or_else(|_| text.parse().map(Self::Key))
     }
 }
 
@@ -95,7 +105,7 @@ impl FromStr for ActorId {
 pub struct Actor {
     /// What kind of someone.
     pub kind: ActorKind,
-    /// The API key or the portal session that was used.
+    /// The API key or the session that was used.
     pub id: Option<ActorId>,
     /// What the internal service, or at the command line the user, is called.
     pub name: Option<String>,
@@ -122,6 +132,18 @@ impl Author {
     pub fn portal_session(id: PortalSessionId, request_id: Option<RequestId>) -> Self {
         let id = Some(ActorId::PortalSession(id));
         Self { actor: Actor { kind: ActorKind::PortalSession, id, name: None }, request_id }
+    }
+
+    /// An operator's browser, by its console session, which a key of this service opened.
+    #[must_use]
+    pub fn console_session(
+        id: ConsoleSessionId,
+        service: Option<String>,
+        request_id: Option<RequestId>,
+    ) -> Self {
+        let actor =
+            Actor { kind: ActorKind::ConsoleSession, id: Some(ActorId::ConsoleSession(id)), name: service };
+        Self { actor, request_id }
     }
 
     /// The user at the command line, if it is known who that is.

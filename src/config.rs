@@ -35,6 +35,7 @@ pub struct Config {
     pub server: Server,
     pub portal: Portal,
     pub internal: Internal,
+    pub console: Console,
     pub retry: Retry,
     pub delivery: Delivery,
     pub endpoint: Endpoint,
@@ -96,6 +97,14 @@ pub struct Internal {
     pub tls_key: Option<PathBuf>,
     /// Empty for none.
     pub bootstrap_key: SecretString,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Console {
+    pub enabled: bool,
+    /// From when a session is opened.
+    #[serde(deserialize_with = "duration")]
+    pub session: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]

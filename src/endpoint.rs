@@ -28,7 +28,7 @@ pub struct Endpoint {
     pub description: Option<String>,
     /// Whether deliveries are attempted or held.
     pub status: EndpointStatus,
-    /// Why it was disabled, where the service did it.
+    /// Why it was disabled, where its merchant did not do it.
     pub disabled_reason: Option<DisabledReason>,
     /// When it was registered.
     pub created_at: UnixMs,
@@ -57,12 +57,14 @@ words! {
 }
 
 words! {
-    /// Why the service itself disabled an endpoint.
+    /// Why an endpoint is disabled, where it was not its merchant.
     DisabledReason {
         /// It answered 410.
         Gone "gone",
         /// No attempt succeeded for longer than may be.
         Failing "failing",
+        /// Those who operate the service hold it.
+        Operator "operator",
     }
 }
 

@@ -56,6 +56,7 @@ kinds! {
     AuditEntryId AuditEntryKind "aud" "an audit entry",
     PortalSessionId PortalSessionKind "ps" "a portal session",
     ProcessId ProcessKind "proc" "a process",
+    ConsoleSessionId ConsoleSessionKind "cs" "a console session",
 }
 
 /// An id of some kind. Its text sorts as its value does, which is by the time it was made.

@@ -17,6 +17,7 @@ use crate::{
     dispatcher::Dispatcher,
     metrics::Metrics,
     operational::{OperationalType, Told},
+    pulse::{SHOWN_FOR, TallyLength},
     statistics::Length,
     store::{Result, Store},
 };
@@ -56,7 +57,7 @@ pub enum Upkeep {
     /// Removes events, backfills, entries of the audit log and statistics past their retention, and endpoints deleted
     /// before; makes statistics coarser as they age.
     Prune,
-    /// Removes idempotency records, signing secrets, API keys and portal sessions that have ended.
+    /// Removes idempotency records, signing secrets, API keys, sessions and processes that have ended.
     Expire,
     /// Brings deliveries in line with their endpoints, abandons held ones whose window has closed, and tells operators of
     /// all that were abandoned.
@@ -83,6 +84,12 @@ impl Upkeep {
             Self::Expire => Duration::from_secs(5 * 60),
             Self::Prune | Self::Sweep => Duration::from_secs(30),
         }
+    }
+
+    /// How often it runs.
+    #[must_use]
+    pub fn every(self) -> Duration {
+        2 * self.rest()
     }
 
     /// When it runs: second, minute, hour, day of month, month, day of week.
@@ -176,7 +183,7 @@ impl Maintenance {
             return Ok(0);
         }
         let rows = self.run(upkeep).await?;
-        self.store.end_upkeep_turn(upkeep.name(), now.plus(upkeep.rest())).await?;
+        self.store.end_upkeep_turn(upkeep.name(), now.plus(upkeep.rest()), self.clock.now()).await?;
         Ok(rows)
     }
 
@@ -211,6 +218,11 @@ impl Maintenance {
                 let before = Length::Day.floor(before);
                 let statistics = |limit| store.prune_statistics(before, limit);
                 rows += in_batches(Pace::Gentle, until, statistics).await?;
+                let kept = [now.minus(TallyLength::SHORT_KEPT), before];
+                for (length, before) in TallyLength::ALL.into_iter().zip(kept) {
+                    let tallies = |limit| store.prune_tallies(length, before, limit);
+                    rows += in_batches(Pace::Gentle, until, tallies).await?;
+                }
                 Ok(rows)
             }
             Upkeep::Expire => {
@@ -218,8 +230,11 @@ impl Maintenance {
                 let secrets = |limit| store.expire_secrets(limit, now);
                 let sessions = |limit| store.expire_portal_sessions(limit, now);
                 let mut rows = in_batches(Pace::Hurried, until, keys).await?;
+                let console = |limit| store.expire_console_sessions(limit, now);
                 rows += in_batches(Pace::Hurried, until, secrets).await?;
-                Ok(rows + in_batches(Pace::Hurried, until, sessions).await?)
+                rows += in_batches(Pace::Hurried, until, sessions).await?;
+                rows += in_batches(Pace::Hurried, until, console).await?;
+                Ok(rows + u64::from(store.expire_processes(now.minus(SHOWN_FOR)).await?))
             }
             Upkeep::Sweep => {
                 let window_cut = now.minus(self.window);

@@ -9,6 +9,7 @@ use crate::{
     clock::{Clock, UnixMs},
     dispatcher::Dispatcher,
     maintenance::Maintenance,
+    pulse::Pulse,
     statistics::Statistics,
     store::{Result, Store},
 };
@@ -25,6 +26,7 @@ pub struct TestClock {
     backfills: Backfills,
     maintenance: Arc<Maintenance>,
     statistics: Arc<Statistics>,
+    pulse: Arc<Pulse>,
     /// How many attempts have been told of; held by the advance under way.
     told: Arc<Mutex<u64>>,
 }
@@ -56,9 +58,10 @@ impl TestClock {
         backfills: Backfills,
         maintenance: Arc<Maintenance>,
         statistics: Arc<Statistics>,
+        pulse: Arc<Pulse>,
     ) -> Self {
         let told = Arc::new(Mutex::new(0));
-        Self { clock, store, dispatcher, backfills, maintenance, statistics, told }
+        Self { clock, store, dispatcher, backfills, maintenance, statistics, pulse, told }
     }
 
     /// The time it is.
@@ -89,6 +92,7 @@ impl TestClock {
             self.clock.set(to);
         }
         self.statistics.write().await?;
+        self.pulse.beat().await?;
         self.maintenance.run_all().await?;
         // The upkeep tells operators of what was abandoned.
         self.dispatcher.finish_due().await?;

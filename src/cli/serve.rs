@@ -13,6 +13,7 @@ use crate::{
     app::{App, Role},
     audit::Author,
     config::{Config, Mode},
+    console,
     id::KeyId,
     merchant::Tenant,
     portal::{self as portal_session, PortalAccess},
@@ -20,10 +21,10 @@ use crate::{
 };
 
 pub(super) async fn serve(config: Config, role: Role) -> Result<()> {
-    let development = config.mode == Mode::Development;
+    let (development, has_console) = (config.mode == Mode::Development, config.console.enabled);
     let app = App::build(config, role).await?;
     if development {
-        introduce(&app).await?;
+        introduce(&app, has_console).await?;
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -37,7 +38,7 @@ pub(super) async fn serve(config: Config, role: Role) -> Result<()> {
 }
 
 /// At the first start in development: keys, and lines to paste.
-async fn introduce(app: &App) -> Result<()> {
+async fn introduce(app: &App, has_console: bool) -> Result<()> {
     let foundation = app.foundation();
     let page: Page<KeyId> = Page { limit: 1, position: Position::First };
     let keys = foundation.store.list_api_keys(None, &page, foundation.clock.now()).await?;
@@ -89,6 +90,12 @@ makes others):
   {portal}
 "#
     ));
+    if has_console {
+        say(&format!(
+            "See the whole service in the operators' console, which the service key opens:\n\n  {internal}{}\n",
+            console::PATH
+        ));
+    }
     match kept {
         Some(Ok(path)) => say(&format!(
             r"Or, with these keys, which are kept in {} for you alone:

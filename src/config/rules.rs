@@ -15,6 +15,9 @@ const STATEMENT_TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100).
 /// What is warned of must be able to be heard.
 const DISABLE_AFTER_MIN: Duration = Duration::from_secs(3600);
 
+/// Long enough to look at something, and no longer than a day's work.
+const CONSOLE_SESSIONS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(24 * 3600);
+
 /// A browser's cookies and tokens fit into less, but not into much less.
 const HEAD_BYTES_MIN: usize = 8 * 1024;
 
@@ -33,6 +36,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         listeners(config),
         security(config),
         portal(config),
+        console(config),
         operations(config),
     ];
     match rules.into_iter().flatten().find(|(broken, _)| *broken) {
@@ -175,6 +179,12 @@ fn portal(config: &Config) -> Vec<Rule> {
             "portal.origins: production needs https",
         ),
     ]
+}
+
+/// Where operators look.
+fn console(config: &Config) -> Vec<Rule> {
+    let session = config.console.session;
+    vec![(!CONSOLE_SESSIONS.contains(&session), "console.session: must be from 1m to 24h")]
 }
 
 /// Whether a text is an origin as browsers write it.

@@ -54,6 +54,15 @@ fn flags_go_over_the_environment_over_the_file_over_the_defaults() {
 }
 
 #[test]
+fn a_console_session_lasts_for_a_minute_to_a_day() {
+    let session = |text: &str| load(&format!("[console]\nsession = {text:?}"), &[], &[]);
+    assert_eq!(session("30m").unwrap().console.session.as_secs(), 1800);
+    for bad in ["59s", "25h", "0s"] {
+        assert_eq!(session(bad).unwrap_err(), "console.session: must be from 1m to 24h");
+    }
+}
+
+#[test]
 fn the_addresses_of_the_portal_are_origins_and_https_in_production() {
     let origin = |key: &str, value: &str| load(&format!("[portal]\n{key} = {value}"), &[], &[]);
     for good in ["https://a.example", "http://localhost:8080", "https://a.example:8443"] {

@@ -1,4 +1,4 @@
-//! Who is asking. Keys and portal sessions are looked up at each request, so that a revoked one ends at once.
+//! Who is asking. Keys and sessions are looked up at each request, so that a revoked one ends at once.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::{Api, client_address::client_network, error::ApiError, portal_session};
+use super::{Api, client_address::client_network, console_session, error::ApiError, portal_session};
 use crate::{
     api_key::KeyKind,
     audit::{Actor, ActorId, ActorKind, Author},
@@ -22,7 +22,7 @@ use crate::{
 /// A merchant's server or, in the portal, its browser; inside its rate limit.
 pub(super) struct Merchant(pub(super) Tenant, pub(super) Author);
 
-/// An internal service.
+/// An internal service or, in the console, an operator's browser.
 pub(super) struct Service(pub(super) Author);
 
 impl FromRequestParts<Arc<Api>> for Merchant {
@@ -50,24 +50,31 @@ impl FromRequestParts<Arc<Api>> for Service {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
-        let text = bearer(parts)?;
-        let (bootstrap, hasher) = (api.config.internal.bootstrap_key.expose_secret(), &api.foundation.hasher);
-        // The hashes, because comparing the texts would tell how long the key is.
-        if !bootstrap.is_empty() && bool::from(hasher.hash(bootstrap).ct_eq(&hasher.hash(&text))) {
-            return Ok(Self(author(parts, ActorKind::BootstrapKey, None, None)));
+        if !parts.headers.contains_key(header::AUTHORIZATION) && console_session::is_named(parts) {
+            let session = console_session::find_named(api, parts).await?;
+            let request_id = parts.extensions.get().copied();
+            return Ok(Self(Author::console_session(session.id, session.service, request_id)));
         }
-        if matches!(KeyKind::of(&text), Some(KeyKind::Secret { .. })) {
-            return Err(ApiError::unauthenticated(
-                "A merchant's key is for the public listener; use a service key.",
-            ));
-        }
-        let key = find(api, parts, &text).await?;
-        match key.owner {
-            KeyOwner::Service(name) => {
-                Ok(Self(author(parts, ActorKind::ServiceKey, Some(key.id), Some(name))))
-            }
-            KeyOwner::Merchant(_) => Err(unknown()),
-        }
+        Ok(Self(service(api, parts, &bearer(parts)?).await?))
+    }
+}
+
+/// Whose service key this is.
+pub(super) async fn service(api: &Api, parts: &Parts, text: &str) -> Result<Author, ApiError> {
+    let (bootstrap, hasher) = (api.config.internal.bootstrap_key.expose_secret(), &api.foundation.hasher);
+    // The hashes, because comparing the texts would tell how long the key is.
+    if !bootstrap.is_empty() && bool::from(hasher.hash(bootstrap).ct_eq(&hasher.hash(text))) {
+        return Ok(author(parts, ActorKind::BootstrapKey, None, None));
+    }
+    if matches!(KeyKind::of(text), Some(KeyKind::Secret { .. })) {
+        return Err(ApiError::unauthenticated(
+            "A merchant's key is for the public listener; use a service key.",
+        ));
+    }
+    let key = find(api, parts, text).await?;
+    match key.owner {
+        KeyOwner::Service(name) => Ok(author(parts, ActorKind::ServiceKey, Some(key.id), Some(name))),
+        KeyOwner::Merchant(_) => Err(unknown()),
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn router() -> Routes {
 }
 
 async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<impl IntoResponse, ApiError> {
-    api.watch.look(&api).await;
+    api.metrics.show(&api.watch.look(&api).await);
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
     let open_metrics = accepted.into_iter().any(|accept| accept.contains("application/openmetrics-text"));
     let content_type = if open_metrics { OPEN_METRICS } else { PLAIN };
@@ -35,20 +35,24 @@ async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<impl
     Ok(([(header::CONTENT_TYPE, content_type)], text))
 }
 
-/// When was last looked how things stand.
+/// How things stood when was last looked, and when that was.
 #[derive(Default)]
-pub(super) struct Watch(Mutex<Option<Instant>>);
+pub(super) struct Watch(Mutex<Option<(Instant, metrics::State)>>);
 
 impl Watch {
-    async fn look(&self, api: &Api) {
-        let mut looked_at = self.0.lock().await;
+    /// How things stand, or did a moment ago.
+    pub(super) async fn look(&self, api: &Api) -> metrics::State {
+        let mut seen = self.0.lock().await;
         // On the test clock nothing happens by itself: whoever asks has just changed something.
-        if api.test_clock.is_none() && looked_at.is_some_and(|at| at.elapsed() < LOOK_INTERVAL) {
-            return;
+        if api.test_clock.is_none()
+            && let Some((at, state)) = &*seen
+            && at.elapsed() < LOOK_INTERVAL
+        {
+            return state.clone();
         }
         let (store, now) = (&api.foundation.store, api.foundation.clock.now());
         let queue = tokio::time::timeout(LOOK_DEADLINE, store.queue_depth(now)).await;
-        api.metrics.show(&metrics::State {
+        let state = metrics::State {
             now,
             queue: queue.ok().and_then(Result::ok),
             pools: store.pools(),
@@ -56,7 +60,8 @@ impl Watch {
             hears_others: api.dispatcher.is_hearing(),
             accept_queue: api.ingest.waiting(),
             streams: api.dispatcher.feed().streams(),
-        });
-        *looked_at = Some(Instant::now());
+        };
+        *seen = Some((Instant::now(), state.clone()));
+        state
     }
 }

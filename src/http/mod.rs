@@ -1,8 +1,11 @@
 //! The two APIs over HTTP: a file for each resource, with its routes beside its handlers.
 
 mod auth;
+mod browser;
+mod built;
 mod client_address;
 mod connection;
+mod console_session;
 mod documentation;
 mod error;
 mod fields;
@@ -30,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::Foundation, backfill::Backfills, config::Config, dispatcher::Dispatcher, ingest::Ingest,
-    metrics::Metrics, test_clock::TestClock, trace::Tracer, transport::CallRules,
+    metrics::Metrics, pulse::Pulse, test_clock::TestClock, trace::Tracer, transport::CallRules,
 };
 pub use connection::Deadlines;
 pub use error::{ApiError, ErrorType};
@@ -54,6 +57,7 @@ pub struct Api {
     watch: metrics::Watch,
     draining: CancellationToken,
     portal_url: Option<String>,
+    pulse: Arc<Pulse>,
 }
 
 /// What the handlers are made of.
@@ -80,6 +84,8 @@ pub struct Parts {
     pub draining: CancellationToken,
     /// The origin at which browsers reach the portal, if there is one.
     pub portal_url: Option<String>,
+    /// What this process says of itself.
+    pub pulse: Arc<Pulse>,
 }
 
 impl Api {
@@ -98,6 +104,7 @@ impl Api {
             tracer,
             draining,
             portal_url,
+            pulse,
         } = parts;
         let rate_limiter = RateLimiter::new(
             config.limits.requests_per_second,
@@ -118,6 +125,7 @@ impl Api {
             watch: metrics::Watch::default(),
             draining,
             portal_url,
+            pulse,
         }
     }
 }

@@ -2,11 +2,15 @@
 //! which no other site can send. The id is there too so that a page of one session never acts for another that was opened
 //! in the same browser later.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, request::Parts};
 use secrecy::{ExposeSecret as _, SecretString};
-use zeroize::Zeroizing;
 
-use super::{Api, client_address::client_network, error::ApiError};
+use super::{
+    Api,
+    browser::{self, cookie, is_from_own_page},
+    client_address::client_network,
+    error::ApiError,
+};
 use crate::{
     api_key::KeyKind,
     clock::UnixMs,
@@ -16,8 +20,6 @@ use crate::{
 
 /// The header with the session's id.
 pub(super) const SESSION: HeaderName = HeaderName::from_static("k-webhooks-portal");
-
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Whether a request says that it comes from a page of the portal.
 pub(super) fn is_named(parts: &Parts) -> bool {
@@ -69,12 +71,9 @@ fn quota_of(tenant: &Tenant) -> String {
 /// Refuses a request that another site's page has a browser make: what changes something needs the browser's word, or the
 /// `Origin` of browsers that do not say it.
 pub(super) fn expect_own_page(api: &Api, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
-    let text = |name: &HeaderName| headers.get(name).map(HeaderValue::as_bytes);
-    let own = match (text(&SEC_FETCH_SITE), text(&header::ORIGIN)) {
-        (Some(site), _) => site == b"same-origin",
-        (None, Some(origin)) => api.portal_url.as_ref().is_some_and(|own| own.as_bytes() == origin),
-        (None, None) => method.is_safe(),
-    };
+    let own = is_from_own_page(method, headers, |origin| {
+        api.portal_url.as_ref().is_some_and(|own| own.as_bytes() == origin)
+    });
     if own { Ok(()) } else { Err(ApiError::forbidden("This is for pages of the portal itself.")) }
 }
 
@@ -86,15 +85,6 @@ fn cookie_name(api: &Api) -> &'static str {
 /// Whether browsers reach the portal by https.
 fn is_secure(api: &Api) -> bool {
     api.portal_url.as_ref().is_some_and(|url| url.starts_with("https://"))
-}
-
-fn cookie(headers: &HeaderMap, name: &str) -> Option<Zeroizing<String>> {
-    let lines = headers.get_all(header::COOKIE).iter();
-    let mut pairs = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
-    pairs.find_map(|pair| {
-        let (found, value) = pair.trim().split_once('=')?;
-        (found == name).then(|| Zeroizing::new(value.to_owned()))
-    })
 }
 
 /// The cookie of a session that was opened. In a frame of another site's page it is a cookie of its own for each such site.
@@ -121,14 +111,5 @@ fn with_attributes(api: &Api, value: &str, max_age: i64, embedded: bool) -> Resu
         (false, true) => "; SameSite=Lax; Secure",
         (false, false) => "; SameSite=Lax",
     };
-    let text = Zeroizing::new(format!("{name}={value}; Path=/; HttpOnly; Max-Age={max_age}{site}"));
-    let mut header = HeaderValue::try_from(text.as_str()).map_err(ApiError::internal)?;
-    header.set_sensitive(true);
-    Ok(header)
-}
-
-impl ApiError {
-    fn forbidden(message: &str) -> Self {
-        Self::new(StatusCode::FORBIDDEN, message)
-    }
+    browser::set_cookie(name, value, max_age, site)
 }

@@ -76,6 +76,15 @@ pub(super) struct CreatePortalSession {
     theme: Option<WantedTheme>,
 }
 
+/// Why an endpoint is to be held.
+#[derive(ToSchema)]
+#[schema(example = json!({ "reason": "It answers every delivery with 30 seconds of silence." }))]
+pub(super) struct HoldWebhookEndpoint {
+    /// In words, for the audit log.
+    #[schema(min_length = 1, max_length = 200)]
+    reason: String,
+}
+
 /// How the portal shall look.
 #[derive(ToSchema)]
 pub(super) struct WantedTheme {

@@ -32,12 +32,17 @@ constants! {
     pub(super) IsAttempt "attempt",
     pub(super) IsAuditEntry "audit_entry",
     pub(super) IsBackfill "backfill",
+    pub(super) IsConsoleSession "console_session",
     pub(super) IsDelivery "delivery",
     pub(super) IsEvent "event",
+    pub(super) IsFailingEndpoint "failing_endpoint",
+    pub(super) IsFoundObject "found_object",
     pub(super) IsList "list",
     pub(super) IsPortalSession "portal_session",
     pub(super) IsReconciliation "reconciliation",
+    pub(super) IsServiceStatus "service_status",
     pub(super) IsStatistics "statistics",
+    pub(super) IsThroughput "throughput",
     pub(super) IsTimeline "timeline",
     pub(super) IsWebhookEndpoint "webhook_endpoint",
     pub(super) IsWebhookEndpointHealth "webhook_endpoint_health",
@@ -61,7 +66,7 @@ pub(super) struct WebhookEndpoint {
     #[schema(max_length = 200, examples("Orders"))]
     description: Option<String>,
     status: EndpointStatus,
-    /// Why the service itself disabled it, where it did.
+    /// Why it is disabled, where it was not its merchant.
     disabled_reason: Option<DisabledReason>,
     /// Live data, as opposed to test data.
     livemode: bool,
@@ -238,16 +243,19 @@ pub(super) fn abandoned_delivery(abandoned: &store::AbandonedDelivery) -> Abando
     }
 }
 
-/// What a merchant's server authenticates with.
+/// What a merchant's server or an internal service authenticates with.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ApiKey {
     id: KeyId,
     #[schema(inline)]
     object: IsApiKey,
-    /// Whose it is.
+    /// Whose it is; null for a service's.
     merchant_id: Option<MerchantId>,
-    /// Whether it opens live data, or test data.
+    /// Whether it opens live data, or test data; null for a service's.
     livemode: Option<bool>,
+    /// What the internal service is called whose key it is; null for a merchant's.
+    #[schema(examples("billing"))]
+    service: Option<String>,
     /// The last four characters of the secret key.
     #[schema(min_length = 4, max_length = 4, examples("3xk7"))]
     last4: String,
@@ -262,15 +270,16 @@ pub(super) struct ApiKey {
 }
 
 pub(super) fn api_key(key: &store::ApiKey) -> ApiKey {
-    let (merchant_id, livemode) = match &key.owner {
-        KeyOwner::Merchant(tenant) => (Some(tenant.merchant_id.clone()), Some(tenant.livemode)),
-        KeyOwner::Service(_) => (None, None),
+    let (merchant_id, livemode, service) = match &key.owner {
+        KeyOwner::Merchant(tenant) => (Some(tenant.merchant_id.clone()), Some(tenant.livemode), None),
+        KeyOwner::Service(name) => (None, None, Some(name.clone())),
     };
     ApiKey {
         id: key.id,
         object: IsApiKey,
         merchant_id,
         livemode,
+        service,
         last4: key.last4.clone(),
         publishable_key: key.publishable_key.clone(),
         created: key.created_at.seconds(),
@@ -327,7 +336,7 @@ pub(super) struct AuditEntry {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Actor {
     kind: ActorKind,
-    /// The API key or the portal session that was used.
+    /// The API key or the session that was used.
     #[schema(examples("key_01jxf6z2zre4rr3h5t8y5j0v6q"))]
     id: Option<String>,
     /// What the internal service, or at the command line the user, is called.

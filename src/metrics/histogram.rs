@@ -37,6 +37,11 @@ impl Histogram {
         Self(Arc::new(Inner { bounds, buckets, sum: AtomicU64::new(0) }))
     }
 
+    /// How much each bucket has counted, those of smaller ones not included.
+    pub(super) fn counts(&self) -> Vec<u64> {
+        self.0.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect()
+    }
+
     fn add(&self, parts: u64) {
         let bucket = self.0.bounds.partition_point(|bound| *bound < parts);
         self.0.buckets[bucket].fetch_add(1, Ordering::Relaxed);

@@ -13,6 +13,7 @@ mod http;
 mod process;
 mod series;
 mod state;
+mod tally;
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
@@ -27,6 +28,7 @@ pub use histogram::Histogram;
 pub use http::{Connections, Listener, Listening, Refusal, Requests};
 pub use series::Series;
 pub use state::State;
+pub use tally::Tally;
 
 use crate::{
     clock::UnixMs,

@@ -7,6 +7,7 @@
 //! A list is None where its page lies beside something that is not of that list, be it another tenant's or nowhere.
 
 mod backfills;
+mod console;
 mod error;
 mod history;
 mod inspect;
@@ -23,6 +24,9 @@ mod types;
 use async_trait::async_trait;
 
 pub use backfills::{BackfillStore, Matching};
+pub use console::{
+    ConsoleStore, FailingEndpoint, NewConsoleSession, ObjectId, ObjectKind, Owner, UpkeepDone,
+};
 pub use error::StoreError;
 pub use history::HistoryStore;
 pub use inspect::Inspection;
@@ -54,7 +58,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// The service's memory.
 #[async_trait]
 pub trait Store:
-    BackfillStore + HistoryStore + OperationalStore + PortalStore + Send + Sync + 'static
+    BackfillStore + ConsoleStore + HistoryStore + OperationalStore + PortalStore + Send + Sync + 'static
 {
     /// Whether several processes may deliver from the database at a time.
     fn allows_many_workers(&self) -> bool;
@@ -336,8 +340,8 @@ pub trait Store:
     /// Takes the turn at a part of the upkeep until `until`, unless another process has it. Answers whether it did.
     async fn take_upkeep_turn(&self, name: &str, until: UnixMs, now: UnixMs) -> Result<bool>;
 
-    /// Ends the turn; the next can be taken at `free_at`.
-    async fn end_upkeep_turn(&self, name: &str, free_at: UnixMs) -> Result<()>;
+    /// Ends the turn, whose part was done at `now`; the next can be taken at `free_at`.
+    async fn end_upkeep_turn(&self, name: &str, free_at: UnixMs, now: UnixMs) -> Result<()>;
 
     // --- maintenance: each removes or changes at most `limit` rows and answers how many ---
 

@@ -6,7 +6,7 @@ use super::{
     Page, Paged, Position, Result, StoreError,
     rows::{
         ApiKeyRow, DeliveryRow, EndpointRow, EventRow, audit::AuditRow, backfills::BackfillRow,
-        portal::PortalSessionRow,
+        console::FailingEndpointRow, portal::PortalSessionRow,
     },
 };
 
@@ -26,6 +26,7 @@ impl Listed for AuditRow {}
 impl Listed for BackfillRow {}
 impl Listed for DeliveryRow {}
 impl Listed for EndpointRow {}
+impl Listed for FailingEndpointRow {}
 impl Listed for PortalSessionRow {}
 impl Listed for EventRow {
     fn bytes(&self) -> usize {

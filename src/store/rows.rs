@@ -2,6 +2,7 @@
 
 pub(super) mod audit;
 pub(super) mod backfills;
+pub(super) mod console;
 mod health;
 mod operational;
 pub(super) mod portal;

@@ -30,6 +30,7 @@ macro_rules! event_columns {
 }
 
 pub(super) mod backfills;
+pub(super) mod console;
 pub(super) mod health;
 pub(super) mod history;
 pub(super) mod portal;
@@ -82,6 +83,8 @@ macro_rules! audit_entries {
 }
 pub(super) const LIST_AUDIT_ENTRIES: PagedSql = audit_entries!();
 pub(super) const LIST_AUDIT_ENTRIES_OF_MERCHANT: PagedSql = audit_entries!(" AND merchant_id = $8");
+pub(super) const LIST_AUDIT_ENTRIES_OF_OBJECT: PagedSql =
+    audit_entries!(" AND object_id = $4 AND (CAST($8 AS TEXT) IS NULL OR merchant_id = $8)");
 pub(super) const AUDIT_ENTRY_CURSOR: &str =
     "SELECT id FROM audit_entries WHERE id = $1 AND (CAST($2 AS TEXT) IS NULL OR merchant_id = $2)";
 pub(super) const PRUNE_AUDIT_ENTRIES: &str = "DELETE FROM audit_entries WHERE id IN \
@@ -422,7 +425,8 @@ pub(super) const QUEUE_DEPTH: &str = concat!(
 
 pub(super) const TAKE_UPKEEP_TURN: &str = "INSERT INTO upkeep_turns (name, free_at) VALUES ($1, $2) \
      ON CONFLICT (name) DO UPDATE SET free_at = excluded.free_at WHERE upkeep_turns.free_at <= $3";
-pub(super) const END_UPKEEP_TURN: &str = "UPDATE upkeep_turns SET free_at = $2 WHERE name = $1";
+pub(super) const END_UPKEEP_TURN: &str =
+    "UPDATE upkeep_turns SET free_at = $2, succeeded_at = $3 WHERE name = $1";
 
 /// What a destination row reads, of an endpoint `e` and a secret `s`.
 macro_rules! destination_columns {

@@ -354,7 +354,9 @@ pub enum News {
 pub struct QueueDepth {
     /// Pending, be they due, leased, or due later.
     pub pending: u64,
-    /// Of these, due and leased to nobody.
+    /// Of these, leased to a process.
+    pub leased: u64,
+    /// Of the pending, due and leased to nobody.
     pub due: u64,
     /// Held, because their endpoint is disabled.
     pub held: u64,

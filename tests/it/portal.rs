@@ -1,4 +1,5 @@
-//! The portal's page as it is built and committed: that it is what its sources make, and how every page looks.
+//! The pages of the portal and the console as they are built and committed: that they are what their sources make, and how
+//! each looks.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -54,19 +55,29 @@ async fn the_built_portal_is_what_its_sources_make() {
     assert!(compared.status.success(), "{}", String::from_utf8_lossy(&compared.stderr));
 }
 
-#[tokio::test]
-async fn every_page_is_accessible_small_and_fits_a_phone() {
+/// Has a script look at every page on the test clock, and leave at least so many pictures in a folder below `target`.
+async fn look_at_pages(script: &str, folder: &str, at_least: usize) {
     let database = Sqlite::database().await;
     let mut command = database.serve();
     command
         .env("K_WEBHOOKS__TEST_CLOCK__ENABLED", "true")
         .env("K_WEBHOOKS__LIMITS__REQUESTS_PER_SECOND", "1000");
     let process = Process::start(command).await;
-    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/portal-pictures");
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(folder);
     let variables = [("K_WEBHOOKS_PICTURES", pictures.to_str().unwrap())];
-    let told = browse("pages.mjs", &process, &variables).await;
+    let told = browse(script, &process, &variables).await;
     assert!(told.ends_with("every page is well\n"), "{told}");
     let pictures = fs::read_dir(pictures).unwrap().count();
-    assert!(pictures >= 35, "{pictures} pictures");
+    assert!(pictures >= at_least, "{pictures} pictures");
     process.kill().await;
+}
+
+#[tokio::test]
+async fn every_page_is_accessible_small_and_fits_a_phone() {
+    look_at_pages("pages.mjs", "portal-pictures", 35).await;
+}
+
+#[tokio::test]
+async fn every_page_of_the_console_is_accessible_small_and_fits_a_phone() {
+    look_at_pages("console-pages.mjs", "console-pictures", 30).await;
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with every operation: by its listener, its method, its parameters, and whether it asks for a key.
+//! What can go wrong with every operation: by its method, its parameters, and whether it asks for a key.
 
 use serde_json::json;
 use utoipa::{
@@ -10,10 +10,7 @@ use utoipa::{
 };
 
 use super::{REQUEST_ID, header};
-use crate::{
-    http::error::{Error, Problem},
-    metrics::Listener,
-};
+use crate::http::error::{Error, Problem};
 
 pub(super) const RETRY_AFTER: &str = "Retry-After";
 
@@ -38,7 +35,7 @@ const KNOWN: &[Known] = &[
     Known(
         403,
         "Forbidden",
-        "A page asks with a portal session: one that is for reading only, or the page is another site's.",
+        "A page asks with a session: one of the portal that is for reading only, or the page is another site's.",
         "invalid_request_error",
         "This portal session is for reading only.",
     ),
@@ -94,7 +91,7 @@ const KNOWN: &[Known] = &[
 ];
 
 /// Whether an operation can fail so.
-fn can(status: u16, listener: Listener, path: &str, method: &str, operation: &Operation) -> bool {
+fn can(status: u16, path: &str, method: &str, operation: &Operation) -> bool {
     let takes_body = matches!(method, "post" | "patch");
     let has = |wanted: &str| {
         let mut parameters = operation.parameters.iter().flatten();
@@ -103,8 +100,7 @@ fn can(status: u16, listener: Listener, path: &str, method: &str, operation: &Op
     let open = operation.security.is_some();
     match status {
         400 => takes_body || path.contains('{') || operation.parameters.is_some(),
-        401 | 429 => !open,
-        403 => !open && listener == Listener::Public,
+        401 | 403 | 429 => !open,
         // Those that name something in their body say so themselves.
         404 => {
             let says_so = operation.responses.responses.contains_key("404");
@@ -116,9 +112,9 @@ fn can(status: u16, listener: Listener, path: &str, method: &str, operation: &Op
 }
 
 /// Adds the errors that every such operation has.
-pub(super) fn add(listener: Listener, path: &str, method: &str, operation: &mut Operation) {
+pub(super) fn add(path: &str, method: &str, operation: &mut Operation) {
     for Known(status, name, ..) in KNOWN {
-        if can(*status, listener, path, method, operation) {
+        if can(*status, path, method, operation) {
             let reference = RefOr::Ref(Ref::from_response_name(*name));
             operation.responses.responses.insert(status.to_string(), reference);
         }

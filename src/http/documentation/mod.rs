@@ -42,7 +42,7 @@ pub(super) fn document(routes: &Routes, listener: Listener) -> OpenApi {
         for (method, operation) in operations(item) {
             operation.parameters.iter_mut().flatten().for_each(never_null);
             bodies.extend(close_body(operation, &mut schemas));
-            errors::add(listener, path, method, operation);
+            errors::add(path, method, operation);
             every_answer_has_its_request_id(operation);
         }
     }
@@ -108,7 +108,8 @@ fn tags(listener: Listener) -> Vec<Tag> {
         Listener::Internal => &[
             ("Events", "Publishing what happened."),
             ("Deliveries", "What was given up."),
-            ("API keys", "The keys of merchants."),
+            ("API keys", "The keys of merchants and of internal services."),
+            ("Operation", "How the service does, and what is of any merchant: what the console shows."),
             ("Portal sessions", "Merchants' browsers in the portal."),
             ("Audit log", "Who did what to endpoints and keys."),
             ("Test clock", "The service's time, where it is not the system's."),

@@ -18,7 +18,7 @@ use crate::{
         routes::Routes,
         view::{self, AuditEntryList},
     },
-    id::{AuditEntryKind, KeyId},
+    id::AuditEntryKind,
     merchant::MerchantId,
     store::AuditFilter,
 };
@@ -39,7 +39,8 @@ pub(super) fn router() -> Routes {
         ("object_id" = Option<String>, Query, description = "About this object."),
         ("action" = Option<Action>, Query, description = "Of this action."),
         ("actor_kind" = Option<ActorKind>, Query, description = "By this kind of actor."),
-        ("actor_id" = Option<KeyId>, Query, description = "By this API key."),
+        ("actor_id" = Option<String>, Query, description = "By this API key or session.",
+            example = json!("key_01jxf6z2zre4rr3h5t8y5j0v6q")),
         PageOf<AuditEntryKind>,
     ),
     responses((status = 200, description = "A page of entries.", body = AuditEntryList)),

@@ -1,4 +1,4 @@
-//! `/v1/merchants/:merchant/api_keys`
+//! `/v1/merchants/:merchant/api_keys`, and `/v1/api_keys` of all.
 
 use std::sync::Arc;
 
@@ -30,7 +30,13 @@ use crate::{
 };
 
 pub(super) fn router() -> Routes {
-    Routes::new().route(routes!(create)).route(routes!(list)).route(routes!(rotate)).route(routes!(revoke))
+    Routes::new()
+        .route(routes!(create))
+        .route(routes!(list))
+        .route(routes!(rotate))
+        .route(routes!(revoke))
+        .route(routes!(list_all))
+        .route(routes!(revoke_any))
 }
 
 const NAME: &str = "API key";
@@ -142,4 +148,44 @@ async fn revoke(
         return Err(no_such(&key));
     }
     Ok(Json(DeletedApiKey { id, object: IsApiKey, deleted: true }))
+}
+
+/// List all keys
+///
+/// Of all merchants and internal services, newest first; those that have ended are not in it.
+#[utoipa::path(
+    get, path = "/v1/api_keys", operation_id = "listAllApiKeys", tag = "API keys", params(PageOf<KeyKind>),
+    responses((status = 200, description = "A page of keys.", body = ApiKeyList)),
+)]
+async fn list_all(
+    State(api): State<Arc<Api>>,
+    _: Service,
+    RawQuery(query): RawQuery,
+) -> Result<Json<ApiKeyList>, ApiError> {
+    let mut query = Query::parse(query.as_deref());
+    let page = query.page();
+    query.finish()?;
+    let keys = api.foundation.store.list_api_keys(None, &page, api.foundation.clock.now()).await?;
+    let keys = beside(NAME, &page, keys)?;
+    Ok(Json(view::list("/v1/api_keys", &keys, view::api_key)))
+}
+
+/// End any key
+///
+/// A merchant's or an internal service's, at once; console sessions that it opened end with it.
+#[utoipa::path(
+    delete, path = "/v1/api_keys/{id}", operation_id = "revokeAnyApiKey", tag = "API keys",
+    params(("id" = KeyId, Path, description = "The key.")),
+    responses((status = 200, description = "It has ended.", body = DeletedApiKey)),
+)]
+async fn revoke_any(
+    State(api): State<Arc<Api>>,
+    Service(by): Service,
+    Path(id): Path<String>,
+) -> Result<Json<DeletedApiKey>, ApiError> {
+    let key = key_id(&id)?;
+    if !api.foundation.store.revoke_api_key(None, key, &by, api.foundation.clock.now()).await? {
+        return Err(no_such(&id));
+    }
+    Ok(Json(DeletedApiKey { id: key, object: IsApiKey, deleted: true }))
 }

@@ -2,11 +2,16 @@
 
 mod abandoned;
 mod audit;
+mod console;
 mod events;
+mod failing;
 mod keys;
+mod objects;
 mod portal_sessions;
 mod reconciliations;
+mod status;
 mod test_clock;
+mod throughput;
 
 use std::sync::Arc;
 
@@ -20,8 +25,10 @@ pub use events::parse_event;
 
 /// The internal listener.
 pub fn router(api: Arc<Api>) -> Router {
-    let on_test_clock = api.test_clock.is_some();
-    let routes = all(on_test_clock);
+    let mut routes = all(api.test_clock.is_some());
+    if api.config.console.enabled {
+        routes = routes.merge(console::router());
+    }
     let document = documentation::rendered(&routes, Listener::Internal);
     health::finish(routes.merge(documentation::pages(document)), api, Listener::Internal)
 }
@@ -31,10 +38,10 @@ pub fn worker_router(api: Arc<Api>) -> Router {
     health::finish(watched(), api, Listener::Internal)
 }
 
-/// All routes of the internal listener, those of the test clock included.
+/// All routes of the internal listener, those of the test clock and of the console included.
 #[must_use]
 pub fn routes() -> Vec<Route> {
-    all(true).merge(documentation::pages(Bytes::new())).into_table()
+    all(true).merge(console::router()).merge(documentation::pages(Bytes::new())).into_table()
 }
 
 /// What the API is, as OpenAPI has it; with the test clock.
@@ -55,7 +62,11 @@ fn all(on_test_clock: bool) -> Routes {
         .merge(portal_sessions::router())
         .merge(audit::router())
         .merge(abandoned::router())
-        .merge(reconciliations::router());
+        .merge(reconciliations::router())
+        .merge(status::router())
+        .merge(throughput::router())
+        .merge(failing::router())
+        .merge(objects::router());
     if on_test_clock { routes.merge(test_clock::router()) } else { routes }
 }
 

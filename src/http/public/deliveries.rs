@@ -95,7 +95,7 @@ async fn list_of_endpoint(
     list(&api, &tenant, query, filter, &format!("/v1/webhook_endpoints/{id}/deliveries")).await
 }
 
-async fn list(
+pub(in crate::http) async fn list(
     api: &Api,
     tenant: &Tenant,
     mut query: Query,
@@ -117,7 +117,7 @@ async fn list(
     params(("id" = DeliveryId, Path, description = "The delivery.")),
     responses((status = 200, description = "The delivery.", body = DeliveryWithAttempts)),
 )]
-async fn retrieve(
+pub(in crate::http) async fn retrieve(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
     Path(id): Path<String>,

@@ -12,6 +12,7 @@ use serde_json::Value;
 use utoipa_axum::routes;
 
 use crate::{
+    audit::Author,
     endpoint::{DESCRIPTION_CHARS_MAX, EnabledEvents, Endpoint, EndpointStatus},
     endpoint_url::EndpointUrl,
     event::{Audience, EventType, NewEvent},
@@ -62,12 +63,16 @@ pub(in crate::http) async fn find(api: &Api, tenant: &Tenant, id: &str) -> Resul
 }
 
 /// The endpoint, if it can be sent to.
-pub(super) async fn find_enabled(api: &Api, tenant: &Tenant, id: &str) -> Result<Endpoint, ApiError> {
+pub(in crate::http) async fn find_enabled(
+    api: &Api,
+    tenant: &Tenant,
+    id: &str,
+) -> Result<Endpoint, ApiError> {
     let endpoint = find(api, tenant, id).await?;
     if endpoint.status == EndpointStatus::Disabled { Err(disabled(id)) } else { Ok(endpoint) }
 }
 
-pub(super) fn disabled(id: &str) -> ApiError {
+pub(in crate::http) fn disabled(id: &str) -> ApiError {
     ApiError::bad_request(format!("The webhook endpoint {id} is disabled; enable it first."))
 }
 
@@ -171,7 +176,7 @@ async fn list(
     params(("id" = EndpointId, Path, description = "The endpoint.")),
     responses((status = 200, description = "The endpoint.", body = WebhookEndpoint)),
 )]
-async fn retrieve(
+pub(in crate::http) async fn retrieve(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
@@ -201,11 +206,21 @@ async fn update(
     let status = fields.optional::<String>("status", "a string");
     change.status = status.and_then(|status| fields.check("status", status.parse()));
     let change = fields.finish(Some(change))?;
-    let now = api.foundation.clock.now();
-    let updated = api.foundation.store.update_endpoint(&tenant, endpoint.id, &change, &by, now).await?;
-    let updated = updated.ok_or_else(|| ApiError::no_such(NAME, &id))?;
+    Ok(Json(change_to(&api, &endpoint, &change, &by).await?))
+}
+
+/// Changes the endpoint, and has its deliveries follow.
+pub(in crate::http) async fn change_to(
+    api: &Api,
+    endpoint: &Endpoint,
+    change: &EndpointChange,
+    by: &Author,
+) -> Result<WebhookEndpoint, ApiError> {
+    let (store, now) = (&api.foundation.store, api.foundation.clock.now());
+    let updated = store.update_endpoint(&endpoint.tenant, endpoint.id, change, by, now).await?;
+    let updated = updated.ok_or_else(|| ApiError::no_such(NAME, endpoint.id))?;
     api.dispatcher.follow_endpoint(endpoint.id).await;
-    Ok(Json(view::endpoint(&updated)))
+    Ok(view::endpoint(&updated))
 }
 
 /// Delete an endpoint

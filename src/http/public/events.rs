@@ -35,7 +35,7 @@ pub(super) fn router() -> Routes {
 const NAME: &str = "event";
 
 /// The event, or the answer that there is none.
-pub(super) async fn find(api: &Api, tenant: &Tenant, id: &str) -> Result<Event, ApiError> {
+pub(in crate::http) async fn find(api: &Api, tenant: &Tenant, id: &str) -> Result<Event, ApiError> {
     let no_such = || ApiError::no_such(NAME, id);
     let parsed: EventId = id.parse().map_err(|_| no_such())?;
     api.foundation.store.event(tenant, parsed).await?.ok_or_else(no_such)

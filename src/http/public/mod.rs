@@ -2,14 +2,14 @@
 
 mod attempts;
 mod backfills;
-mod deliveries;
+pub(super) mod deliveries;
 pub(super) mod endpoints;
-mod events;
+pub(super) mod events;
 mod portal;
 mod reconciliations;
-mod statistics;
+pub(super) mod statistics;
 mod stream;
-mod timeline;
+pub(super) mod timeline;
 
 use std::sync::Arc;
 

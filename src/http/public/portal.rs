@@ -5,17 +5,15 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::Body,
     extract::{FromRequestParts, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 
 use crate::{
     audit::Author,
     http::{
-        Api,
+        Api, built,
         client_address::client_network,
         error::ApiError,
         fields::{Fields, SmallBody},
@@ -27,13 +25,6 @@ use crate::{
     id::RequestId,
     portal::{self, PortalSession},
 };
-
-include!(concat!(env!("OUT_DIR"), "/portal.rs"));
-
-const PAGE: &str = "index.html";
-
-/// A built file has a name of its own content.
-const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
 pub(super) fn router() -> Routes {
     Routes::new()
@@ -60,58 +51,15 @@ impl FromRequestParts<Arc<Api>> for Opened {
 
 /// The one page, whatever it shows. Which sites may frame it is known only at run time.
 async fn page(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let mut response = file(PAGE, &headers).ok_or_else(|| ApiError::internal("the portal has no page"))?;
-    let origins = match api.config.portal.origins.as_slice() {
+    let framed_by = match api.config.portal.origins.as_slice() {
         [] => "'none'".to_owned(),
         origins => origins.join(" "),
     };
-    let policy = format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors {origins}"
-    );
-    let policy = HeaderValue::try_from(policy).map_err(ApiError::internal)?;
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
-    Ok(response)
+    built::page("index.html", &headers, &framed_by)
 }
 
 async fn asset(headers: HeaderMap, Path(name): Path<String>) -> Result<Response, ApiError> {
-    let name = format!("assets/{name}");
-    let mut response = file(&name, &headers).ok_or_else(|| ApiError::no_such("file", &name))?;
-    response.headers_mut().insert(header::CACHE_CONTROL, FOR_EVER);
-    Ok(response)
-}
-
-/// A built file, in the smallest form that the browser takes.
-fn file(name: &str, headers: &HeaderMap) -> Option<Response> {
-    let find = |name: &str| FILES.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes);
-    let content_type = match name.rsplit_once('.')?.1 {
-        "html" => "text/html; charset=utf-8",
-        "js" => "text/javascript; charset=utf-8",
-        "css" => "text/css; charset=utf-8",
-        "svg" => "image/svg+xml",
-        _ => return None,
-    };
-    let accepted = headers.get_all(header::ACCEPT_ENCODING).iter();
-    let accepted: Vec<&str> = accepted
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .collect();
-    let mut forms =
-        [("br", "br"), ("gz", "gzip")].into_iter().filter(|(_, coding)| accepted.contains(coding));
-    let compressed = forms.find_map(|(suffix, coding)| Some((find(&format!("{name}.{suffix}"))?, coding)));
-    let (bytes, coding) = match compressed {
-        Some((bytes, coding)) => (bytes, Some(coding)),
-        None => (find(name)?, None),
-    };
-    let mut response = Response::new(Body::from(Bytes::from_static(bytes)));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-    if let Some(coding) = coding {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
-    }
-    Some(response)
+    built::asset(&name, &headers)
 }
 
 /// The session as its page sees it, with the service's time, by which the page counts.

@@ -25,7 +25,7 @@ use crate::{
     },
     id::EndpointId,
     merchant::Tenant,
-    statistics::{Bucket, Counts, Length, StatisticsFilter},
+    statistics::{Bucket, Counts, Latest, Length, StatisticsFilter},
     store::{Page, Position},
     transport::FailureCode,
 };
@@ -42,14 +42,14 @@ const RANGE_DEFAULT: Duration = Duration::from_secs(86_400);
 
 /// How an endpoint fares.
 #[derive(Serialize, ToSchema)]
-struct WebhookEndpointHealth {
+pub(in crate::http) struct WebhookEndpointHealth {
     #[schema(inline)]
     object: IsWebhookEndpointHealth,
     webhook_endpoint: EndpointId,
     /// Live data, as opposed to test data.
     livemode: bool,
     status: EndpointStatus,
-    /// Why the service itself disabled it, where it did.
+    /// Why it is disabled, where it was not its merchant.
     disabled_reason: Option<DisabledReason>,
     /// When the first attempt was made that failed after the last one that succeeded, in unix seconds, while it fails.
     #[schema(examples(1_749_651_729))]
@@ -73,7 +73,7 @@ struct WebhookEndpointHealth {
 
 /// The last attempt that succeeded.
 #[derive(Serialize, ToSchema)]
-struct LastSuccess {
+pub(in crate::http) struct LastSuccess {
     /// When it was made, in unix seconds.
     #[schema(examples(1_749_651_729))]
     at: i64,
@@ -81,7 +81,7 @@ struct LastSuccess {
 
 /// The last attempt that failed.
 #[derive(Serialize, ToSchema)]
-struct LastFailure {
+pub(in crate::http) struct LastFailure {
     /// When it was made, in unix seconds.
     #[schema(examples(1_749_651_729))]
     at: i64,
@@ -89,6 +89,21 @@ struct LastFailure {
     /// What failed, in words.
     #[schema(examples("the endpoint answered 500"))]
     message: String,
+}
+
+impl LastSuccess {
+    /// Of an endpoint of which this was seen last.
+    pub(in crate::http) fn of(latest: &Latest) -> Option<Self> {
+        latest.success_at.map(|at| Self { at: at.seconds() })
+    }
+}
+
+impl LastFailure {
+    /// Of an endpoint of which this was seen last.
+    pub(in crate::http) fn of(latest: &Latest) -> Option<Self> {
+        let failure = latest.failure.as_ref()?;
+        Some(Self { at: failure.at.seconds(), code: failure.code, message: failure.message.clone() })
+    }
 }
 
 /// What came of attempts and deliveries in some time.
@@ -216,7 +231,7 @@ struct StatisticsOfEndpoint {
     params(("id" = EndpointId, Path, description = "The endpoint.")),
     responses((status = 200, description = "How it fares.", body = WebhookEndpointHealth)),
 )]
-async fn health(
+pub(in crate::http) async fn health(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
@@ -240,12 +255,8 @@ async fn health(
         disabled_reason: endpoint.disabled_reason,
         failing_since: failing.map(|failing| failing.since.seconds()),
         disables_at: disables_at.map(UnixMs::seconds),
-        last_success: latest.success_at.map(|at| LastSuccess { at: at.seconds() }),
-        last_failure: latest.failure.map(|failure| LastFailure {
-            at: failure.at.seconds(),
-            code: failure.code,
-            message: failure.message,
-        }),
+        last_success: LastSuccess::of(&latest),
+        last_failure: LastFailure::of(&latest),
         pending,
         held,
         last_hour: last(0, 1, Length::FiveMinutes).await?,
@@ -275,16 +286,7 @@ async fn statistics(
 ) -> Result<Json<Statistics>, ApiError> {
     let now = api.foundation.clock.now();
     let mut query = Query::parse(query.as_deref());
-    let to = query.seconds("to").unwrap_or(now);
-    let from = query.seconds("from").unwrap_or_else(|| to.minus(RANGE_DEFAULT));
-    if from >= to {
-        query.error("from", "must be before to");
-    }
-    let longest = api.config.retention.events;
-    if to.since(from) > longest {
-        let longest = humantime::format_duration(longest);
-        query.error("from", format!("must not be more than {longest} before to"));
-    }
+    let (from, to) = range(&mut query, &api, now);
     let endpoint = query.optional::<EndpointId>("webhook_endpoint");
     query.finish()?;
     let mut by_endpoint: BTreeMap<EndpointId, Counts> = BTreeMap::new();
@@ -326,6 +328,21 @@ async fn statistics(
         data: data.collect(),
         webhook_endpoints: webhook_endpoints.collect(),
     }))
+}
+
+/// `from` and `to`: a day until now unless said otherwise, and at most as long as events are kept.
+pub(in crate::http) fn range(query: &mut Query, api: &Api, now: UnixMs) -> (UnixMs, UnixMs) {
+    let to = query.seconds("to").unwrap_or(now);
+    let from = query.seconds("from").unwrap_or_else(|| to.minus(RANGE_DEFAULT));
+    if from >= to {
+        query.error("from", "must be before to");
+    }
+    let longest = api.config.retention.events;
+    if to.since(from) > longest {
+        let longest = humantime::format_duration(longest);
+        query.error("from", format!("must not be more than {longest} before to"));
+    }
+    (from, to)
 }
 
 async fn read(

@@ -275,6 +275,8 @@ impl Live {
             ActorId::PortalSession(id) => {
                 !matches!(self.store().portal_session_lives(id, now).await, Ok(false))
             }
+            // Opens none on this listener.
+            ActorId::ConsoleSession(_) => false,
         }
     }
 

@@ -41,7 +41,7 @@ const ATTEMPTS_MAX: usize = 1000;
 
 /// What happened to an event, or to one of its deliveries.
 #[derive(Serialize, ToSchema)]
-struct Timeline {
+pub(in crate::http) struct Timeline {
     #[schema(inline)]
     object: IsTimeline,
     event: EventId,
@@ -85,7 +85,7 @@ struct TimelineEntry {
     params(("id" = EventId, Path, description = "The event.")),
     responses((status = 200, description = "What happened.", body = Timeline)),
 )]
-async fn of_event(
+pub(in crate::http) async fn of_event(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
     Path(id): Path<String>,
@@ -123,7 +123,7 @@ async fn of_event(
     params(("id" = DeliveryId, Path, description = "The delivery.")),
     responses((status = 200, description = "What happened.", body = Timeline)),
 )]
-async fn of_delivery(
+pub(in crate::http) async fn of_delivery(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
     Path(id): Path<String>,

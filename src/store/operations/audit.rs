@@ -45,12 +45,12 @@ impl Engine {
         filter: &AuditFilter,
         page: &Page<AuditEntryId>,
     ) -> Result<Option<Paged<AuditEntry>>> {
-        let list = if filter.merchant_id.is_some() {
-            &sql::LIST_AUDIT_ENTRIES_OF_MERCHANT
-        } else {
-            &sql::LIST_AUDIT_ENTRIES
-        };
         let merchant = || filter.merchant_id.as_ref().map(|merchant| merchant.as_str().to_owned());
+        let (list, by_merchant) = match (&filter.object_id, &filter.merchant_id) {
+            (Some(_), _) => (&sql::LIST_AUDIT_ENTRIES_OF_OBJECT, true),
+            (None, Some(_)) => (&sql::LIST_AUDIT_ENTRIES_OF_MERCHANT, true),
+            (None, None) => (&sql::LIST_AUDIT_ENTRIES, false),
+        };
         let cursor = |id| query!(sql::AUDIT_ENTRY_CURSOR, id, merchant());
         self.list(Reach::Everything, page, cursor, |bounds| {
             let rows = query_as!(
@@ -64,10 +64,7 @@ impl Engine {
                 filter.actor_kind.map(ActorKind::as_str),
                 filter.actor_id.map(|id| id.to_string()),
             );
-            match &filter.merchant_id {
-                Some(merchant) => rows.bind(merchant.as_str()),
-                None => rows,
-            }
+            if by_merchant { rows.bind(merchant()) } else { rows }
         })
         .await
     }

@@ -14,6 +14,7 @@ impl Engine {
         let number = |count: i64| read_number::<u64>(count, "deliveries", "status", "count");
         Ok(QueueDepth {
             pending: number(waiting + leased)?.min(QueueDepth::COUNTED_MAX),
+            leased: number(leased)?,
             due: number(due)?,
             held: number(held)?,
             oldest_due_at: oldest_due_at.map(UnixMs),

@@ -199,7 +199,7 @@ impl Engine {
 }
 
 /// The endpoint, which does not change until the transaction ends.
-async fn locked(write: &mut Write, tenant: &Tenant, id: &str) -> Result<Option<Endpoint>> {
+pub(super) async fn locked(write: &mut Write, tenant: &Tenant, id: &str) -> Result<Option<Endpoint>> {
     let row = || query_as!(EndpointRow, sql::ENDPOINT, id, tenant.merchant_id.as_str(), tenant.livemode);
     // Looked at first: nobody can lock what is another's.
     if row().fetch_optional(&mut **write).await?.is_none() {

@@ -108,7 +108,7 @@ impl Engine {
                 (ends(after) && !ends(before)).then_some(DisabledReason::Failing)
             };
             if let Some(reason) = reason
-                && self.disable(write, endpoint, reason, now).await?
+                && self.disable(write, endpoint, reason, None, &Author::service(), now).await?
             {
                 followed.disabled.insert(endpoint, reason);
                 steps.extend(last.map(|failing| (OperationalType::EndpointDisabled, failing)));
@@ -142,12 +142,15 @@ impl Engine {
         self.tell(write, notices.collect(), now).await
     }
 
-    /// Disables the endpoint in the service's own name. Answers whether it was enabled, and a merchant's.
-    async fn disable(
+    /// Disables the endpoint, whose merchant did not, and notes why in words where there are any. Answers whether it was
+    /// enabled, and a merchant's.
+    pub(super) async fn disable(
         &self,
         write: &mut Write,
         endpoint: EndpointId,
         reason: DisabledReason,
+        words: Option<&str>,
+        by: &Author,
         now: UnixMs,
     ) -> Result<bool> {
         let id = endpoint.to_string();
@@ -158,13 +161,12 @@ impl Engine {
         };
         let merchant_id = read(&merchant, "webhook_endpoints", "merchant_id", &id)?;
         let tenant = Tenant { merchant_id, livemode };
-        let changes = Changes::default().with("status", "enabled", "disabled").with(
-            "disabled_reason",
-            None::<&str>,
-            reason.as_str(),
-        );
+        let changes = Changes::default()
+            .with("status", "enabled", "disabled")
+            .with("disabled_reason", None::<&str>, reason.as_str())
+            .with("reason", None::<&str>, words);
         let note = Note { tenant: Some(&tenant), action: Action::EndpointDisabled, object_id: &id, changes };
-        self.note(write, note, &Author::service(), now).await?;
+        self.note(write, note, by, now).await?;
         Ok(true)
     }
 }

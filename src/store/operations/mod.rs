@@ -7,6 +7,7 @@
 mod accept;
 mod audit;
 mod backfills;
+mod console;
 mod deliveries;
 mod depth;
 mod encryption;
@@ -135,8 +136,7 @@ impl Store for Engine {
     }
 
     async fn put_setting(&self, name: &str, value: &str) -> Result<()> {
-        self.change(|| query!(sql::PUT_SETTING, name, value)).await?;
-        Ok(())
+        self.change(|| query!(sql::PUT_SETTING, name, value)).await.map(drop)
     }
 
     async fn setting(&self, name: &str) -> Result<Option<String>> {
@@ -455,9 +455,8 @@ impl Store for Engine {
         Ok(self.change(|| query!(sql::TAKE_UPKEEP_TURN, name, until.0, now.0)).await? == 1)
     }
 
-    async fn end_upkeep_turn(&self, name: &str, free_at: UnixMs) -> Result<()> {
-        self.change(|| query!(sql::END_UPKEEP_TURN, name, free_at.0)).await?;
-        Ok(())
+    async fn end_upkeep_turn(&self, name: &str, free_at: UnixMs, now: UnixMs) -> Result<()> {
+        self.change(|| query!(sql::END_UPKEEP_TURN, name, free_at.0, now.0)).await.map(drop)
     }
 
     async fn prune_events(&self, before: UnixMs, limit: u32) -> Result<u32> {

@@ -22,7 +22,9 @@ use crate::support::{
 
 /// Routes that are no part of an API: pages and what belongs to them, and what is for Prometheus.
 fn is_page(route: &Route) -> bool {
-    ["/docs", "/metrics", "/openapi.json", "/portal"].iter().any(|page| route.path.starts_with(page))
+    ["/console", "/docs", "/metrics", "/openapi.json", "/portal"]
+        .iter()
+        .any(|page| route.path.starts_with(page))
 }
 
 #[test]

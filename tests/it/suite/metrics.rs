@@ -158,7 +158,7 @@ async fn the_queue_is_counted_as_far_as_its_bound_and_says_since_when_the_oldest
         .execute("UPDATE deliveries SET lease_token = 'x' WHERE claimable_at > 1000000000010040")
         .await;
     let depth = async |now: i64| store.queue_depth(UnixMs(now)).await.unwrap();
-    let far = QueueDepth { pending: QueueDepth::COUNTED_MAX, ..QueueDepth::default() };
+    let far = QueueDepth { pending: QueueDepth::COUNTED_MAX, leased: 10, ..QueueDepth::default() };
     assert_eq!(depth(1_000).await, far);
     let oldest_due_at = Some(UnixMs(1_000_000_000_000_001));
     assert_eq!(depth(1_000_000_000_000_007).await, QueueDepth { due: 7, oldest_due_at, ..far });
@@ -167,7 +167,7 @@ async fn the_queue_is_counted_as_far_as_its_bound_and_says_since_when_the_oldest
     app.database.execute("DELETE FROM deliveries WHERE claimable_at <= 1000000000010000").await;
     assert_eq!(
         depth(1_000).await,
-        QueueDepth { pending: 50, ..QueueDepth::default() },
+        QueueDepth { pending: 50, leased: 10, ..QueueDepth::default() },
         "the leased ones too"
     );
     app.database.execute("DELETE FROM deliveries").await;

@@ -6,6 +6,7 @@ mod audit;
 mod backfills;
 mod browser;
 mod chaos;
+mod console;
 mod crash;
 mod delivery;
 pub(crate) mod doctor;

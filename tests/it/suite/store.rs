@@ -256,7 +256,7 @@ async fn one_process_at_a_time_has_a_turn_at_the_upkeep() {
     assert!(store.take_upkeep_turn("sweep", until, NOW).await.unwrap());
     assert!(!store.take_upkeep_turn("sweep", until, NOW).await.unwrap(), "it is taken");
     assert!(store.take_upkeep_turn("prune", until, NOW).await.unwrap(), "another part is not");
-    store.end_upkeep_turn("sweep", rest).await.unwrap();
+    store.end_upkeep_turn("sweep", rest, NOW).await.unwrap();
     assert!(!store.take_upkeep_turn("sweep", until, NOW).await.unwrap(), "not twice in one round");
     assert!(store.take_upkeep_turn("sweep", until, rest).await.unwrap());
     let later = until.plus(Duration::from_secs(120));

@@ -109,6 +109,14 @@ impl Caller {
         browser.with_header("cookie", cookie_of(&opened)).with_header("k-webhooks-portal", id(session))
     }
 
+    /// A browser in which this service key opens the console.
+    pub(crate) async fn open_console(address: SocketAddr, key: &str) -> Self {
+        let browser = Self::new(address, "").with_header("sec-fetch-site", "same-origin");
+        let opened = browser.post("/console/session", json!({ "key": key })).await;
+        let session = opened.expect(201);
+        browser.with_header("cookie", cookie_of(&opened)).with_header("k-webhooks-console", id(&session))
+    }
+
     /// A header that all its requests have.
     pub(crate) fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(known, _)| *known == name);

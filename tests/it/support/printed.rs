@@ -83,9 +83,9 @@ impl Watch {
     }
 }
 
-/// `(sk_test|sk_live|svc|plink|pcookie)_` and 38 letters and digits.
+/// `(sk_test|sk_live|svc|plink|pcookie|ccookie)_` and 38 letters and digits.
 fn has_api_key(text: &str) -> bool {
-    ["sk_test_", "sk_live_", "svc_", "plink_", "pcookie_"].iter().any(|prefix| {
+    ["sk_test_", "sk_live_", "svc_", "plink_", "pcookie_", "ccookie_"].iter().any(|prefix| {
         text.match_indices(prefix).any(|(at, _)| {
             let rest = text[at + prefix.len()..].bytes();
             rest.take_while(u8::is_ascii_alphanumeric).count() >= 38
@@ -162,6 +162,7 @@ fn a_planted_secret_is_found_wherever_it_is_printed() {
         KeyKind::Service,
         KeyKind::PortalLink,
         KeyKind::PortalCookie,
+        KeyKind::ConsoleCookie,
     ];
     let mut planted: Vec<String> =
         kinds.iter().map(|kind| kind.generate(&entropy).expose_secret().to_owned()).collect();

@@ -7,13 +7,14 @@ use k_webhooks::{
     backfill::{Counted, NewBackfill, Scope, Selection},
     clock::UnixMs,
     endpoint::EnabledEvents,
+    http::Route,
     merchant,
 };
 use serde_json::{Value, json};
 
 use super::{
-    super::TestApp, Anyone, Audience, BOOTSTRAP_KEY, Ids, Key, Merchants, Operators, Pages, Services,
-    Session, Thing, event_of,
+    super::TestApp, Anyone, Audience, BOOTSTRAP_KEY, Consoles, Ids, Key, Merchants, Operators, Pages,
+    Services, Session, Thing, event_of, operators::is_of_all,
 };
 use crate::support::{
     Caller, id,
@@ -27,6 +28,8 @@ pub(super) struct Tenant {
     pub(super) secret: Caller,
     /// A page of the portal, in a session that may do everything.
     pub(super) page: Caller,
+    /// A page of the console, in a session of its own.
+    pub(super) console: Caller,
     pub(super) publishable: String,
 }
 
@@ -67,10 +70,11 @@ impl World {
                 event: id(&event).to_owned(),
                 delivery: id(&deliveries["data"][0]).to_owned(),
                 key: id(&key).to_owned(),
+                any_key: id(&issue(merchant, livemode).await).to_owned(),
                 ..Ids::nowhere()
             };
-            let page = secret.clone();
-            tenants.push(Tenant { ids, secret, page, publishable: text(&key, "publishable_key") });
+            let (page, console) = (secret.clone(), secret.clone());
+            tenants.push(Tenant { ids, secret, page, console, publishable: text(&key, "publishable_key") });
         }
         let (revoked, rotated) = (issue("m_1", false).await, issue("m_1", false).await);
         let path = |key: &Value| format!("/v1/merchants/m_1/api_keys/{}", id(key));
@@ -122,13 +126,15 @@ impl World {
         let wrong_public = [("service", exposed(&service)), ("bootstrap", BOOTSTRAP_KEY.to_owned())];
         let wrong_internal = [("secret", secret), ("revoked service", exposed(&ended))];
         let session_there = tenants[0].page.clone().to(app.internal_addr);
+        let ended_console = Caller::open_console(app.internal_addr, BOOTSTRAP_KEY).await;
+        ended_console.delete("/console/session").await.expect(200);
         Self {
             tenants,
             wrong_public: callers(app.public_addr, &[&wrong_public[..], &anywhere].concat())
                 .chain(pages)
                 .collect(),
             wrong_internal: callers(app.internal_addr, &[&wrong_internal[..], &anywhere].concat())
-                .chain([("a portal session", session_there)])
+                .chain([("a portal session", session_there), ("an ended console session", ended_console)])
                 .collect(),
             service_key: service.key.id.to_string(),
             ended_key: id(&rotated).to_owned(),
@@ -137,10 +143,12 @@ impl World {
         }
     }
 
-    /// All that is kept, but for what the upkeep changes by itself.
+    /// All that is kept, but for what the upkeep changes by itself, and what the process says of itself.
     pub(super) async fn dump(&self) -> BTreeMap<String, Vec<String>> {
         let mut dump = self.app.database.dump().await;
-        dump.remove("upkeep_turns").expect("there is such a table");
+        for table in ["upkeep_turns", "processes", "process_statistics"] {
+            dump.remove(table).expect("there is such a table");
+        }
         let keys = dump.get_mut("api_keys").expect("there is such a table");
         keys.retain(|row| !row.contains(&self.ended_key));
         assert!(["events", "deliveries", "attempts"].iter().all(|table| dump[*table].len() == 4), "{dump:?}");
@@ -153,17 +161,25 @@ impl World {
             Anyone => [self.app.public_addr, self.app.internal_addr]
                 .map(|address| Caller::new(address, "").with_header("sec-fetch-site", "same-origin"))
                 .to_vec(),
-            Operators => vec![Caller::new(self.app.internal_addr, "")],
+            Operators => {
+                vec![Caller::new(self.app.internal_addr, "").with_header("sec-fetch-site", "same-origin")]
+            }
             Merchants => vec![tenant.secret.clone(), tenant.page.clone()],
             Pages => vec![tenant.page.clone()],
-            Services => {
-                vec![self.app.internal.clone(), Caller::new(self.app.internal_addr, BOOTSTRAP_KEY)]
-            }
+            Consoles => vec![tenant.console.clone()],
+            Services => vec![
+                self.app.internal.clone(),
+                Caller::new(self.app.internal_addr, BOOTSTRAP_KEY),
+                tenant.console.clone(),
+            ],
         }
     }
 
-    /// Ids of this kind that are not for the tenant's callers.
-    pub(super) fn foreign(&self, tenant: &Tenant, thing: Thing) -> Vec<String> {
+    /// Ids of this kind that are not for the tenant's callers of this route.
+    pub(super) fn foreign(&self, route: &Route, tenant: &Tenant, thing: Thing) -> Vec<String> {
+        if is_of_all(route) {
+            return Vec::new();
+        }
         let own = |other: &&Tenant| match thing {
             // Services manage those of all merchants.
             Session => true,
@@ -180,12 +196,13 @@ impl World {
     }
 }
 
-/// Opens a portal session of the tenant's, and makes the link of another.
+/// Opens a portal session of the tenant's and a console session, and makes the link of another portal session.
 async fn open_page(app: &TestApp, tenant: &mut Tenant) {
     let livemode = tenant.secret.key().starts_with("sk_live_");
     let wanted = json!({ "merchant_id": tenant.ids.merchant, "livemode": livemode });
     let session = async || app.internal.post("/v1/portal_sessions", &wanted).await.expect(201);
     tenant.page = Caller::open_portal(app.public_addr, &session().await).await;
+    tenant.console = Caller::open_console(app.internal_addr, BOOTSTRAP_KEY).await;
     // Each ends by a route of its own, so each is another one.
     id(&session().await).clone_into(&mut tenant.ids.session);
     token_of(&session().await).clone_into(&mut tenant.ids.link);
