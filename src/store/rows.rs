@@ -208,6 +208,8 @@ pub(super) struct DestinationRow {
     key_id: String,
     ciphertext: Vec<u8>,
     expires_at: Option<i64>,
+    #[sqlx(default)]
+    version: Option<String>,
 }
 
 impl DestinationRow {
@@ -221,11 +223,14 @@ impl DestinationRow {
 }
 
 /// A candidate endpoint for new events: what to match and where to send.
+#[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) tenant: Tenant,
     pub(super) enabled_events: EnabledEvents,
     pub(super) enabled: bool,
     pub(super) destination: Arc<Destination>,
+    /// What tells the endpoint as it was read from any later state of it, where the engine says so.
+    pub(super) version: Option<String>,
 }
 
 /// Folds adjacent rows of one endpoint into one candidate.
@@ -249,6 +254,7 @@ pub(super) fn candidates(rows: Vec<DestinationRow>) -> Result<Vec<Candidate>> {
                 row.url,
                 secrets,
             )),
+            version: row.version,
         });
     }
     Ok(candidates)

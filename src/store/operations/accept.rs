@@ -23,22 +23,28 @@ use crate::{
 };
 
 /// An idempotency key with its scope.
-type ScopedKey = (Tenant, String);
+pub(in crate::store) type ScopedKey = (Tenant, String);
 
 /// What an idempotency key was used for.
 #[derive(Clone, Copy)]
-struct Remembered {
+pub(in crate::store) struct Remembered {
     event_id: EventId,
     fingerprint: [u8; 32],
 }
 
 /// The rows of all groups, written by one statement for each table.
 #[derive(Default)]
-struct Rows {
-    events: Vec<EventValues>,
-    deliveries: Vec<DeliveryValues>,
-    keys: Vec<KeyValues>,
+pub(in crate::store) struct Rows {
+    pub(in crate::store) events: Vec<EventValues>,
+    pub(in crate::store) deliveries: Vec<DeliveryValues>,
+    pub(in crate::store) keys: Vec<KeyValues>,
 }
+
+/// The endpoints of tenants.
+pub(in crate::store) type Endpoints = HashMap<Tenant, Arc<[Candidate]>>;
+
+/// What became of each group.
+pub(in crate::store) type Outcomes = Vec<std::result::Result<Vec<Accepted>, IdempotencyConflict>>;
 
 impl Engine {
     pub(super) async fn accept_groups(
@@ -47,36 +53,17 @@ impl Engine {
         offer: Option<&LeaseOffer>,
         idempotency_ends_at: UnixMs,
         now: UnixMs,
-    ) -> Result<Vec<std::result::Result<Vec<Accepted>, IdempotencyConflict>>> {
+    ) -> Result<Outcomes> {
+        let tenants = tenants(groups);
+        if let Some(accepted) =
+            self.accept_as_remembered(&tenants, groups, offer, idempotency_ends_at, now).await?
+        {
+            return Ok(accepted);
+        }
         let mut write = self.write_shared().await?;
         let mut remembered = remembered(&mut write, groups, now).await?;
-        let endpoints = endpoints(&mut write, groups).await?;
-        let mut room = offer.map(|offer| offer.room.clone());
-        let mut rows = Rows::default();
-        let mut outcomes = Vec::with_capacity(groups.len());
-        for group in groups {
-            if let Some(index) = conflict(group, &remembered) {
-                outcomes.push(Err(IdempotencyConflict { index }));
-                continue;
-            }
-            let mut accepted = Vec::with_capacity(group.len());
-            for event in group {
-                let key = event.idempotency_key.as_ref().map(|key| (event.tenant.clone(), key.clone()));
-                if let Some(original) = key.as_ref().and_then(|key| remembered.get(key)) {
-                    accepted.push(replay(original.event_id, event));
-                    continue;
-                }
-                let id: EventId = self.ids.next(now);
-                if let Some(key) = key {
-                    let fingerprint = event.fingerprint();
-                    remembered.insert(key.clone(), Remembered { event_id: id, fingerprint });
-                    let (tenant, key) = key;
-                    rows.keys.push(KeyValues { tenant, key, fingerprint, event_id: id });
-                }
-                accepted.push(self.make_deliveries(id, event, &endpoints, offer, &mut room, now, &mut rows));
-            }
-            outcomes.push(Ok(accepted));
-        }
+        let endpoints = endpoints(&mut write, &tenants).await?;
+        let (rows, mut outcomes) = self.make_rows(groups, &mut remembered, &endpoints, offer, now);
         // The keys first: where another process was first with one of them, all is looked at anew.
         if batches::insert_keys(&mut write, &rows.keys, idempotency_ends_at, now).await? < rows.keys.len() {
             return Err(StoreError::Contended);
@@ -94,7 +81,47 @@ impl Engine {
         reached(KillPoint::AcceptBeforeCommit);
         write.commit().await?;
         reached(KillPoint::AcceptAfterCommit);
+        self.remember(endpoints);
         Ok(outcomes)
+    }
+
+    /// Makes the rows of all groups but those in conflict, and says what becomes of each group. The keys that are used are
+    /// added to those `remembered`.
+    pub(in crate::store) fn make_rows(
+        &self,
+        groups: &[Vec<NewEvent>],
+        remembered: &mut HashMap<ScopedKey, Remembered>,
+        endpoints: &Endpoints,
+        offer: Option<&LeaseOffer>,
+        now: UnixMs,
+    ) -> (Rows, Outcomes) {
+        let mut room = offer.map(|offer| offer.room.clone());
+        let mut rows = Rows::default();
+        let mut outcomes = Vec::with_capacity(groups.len());
+        for group in groups {
+            if let Some(index) = conflict(group, remembered) {
+                outcomes.push(Err(IdempotencyConflict { index }));
+                continue;
+            }
+            let mut accepted = Vec::with_capacity(group.len());
+            for event in group {
+                let key = event.idempotency_key.as_ref().map(|key| (event.tenant.clone(), key.clone()));
+                if let Some(original) = key.as_ref().and_then(|key| remembered.get(key)) {
+                    accepted.push(replay(original.event_id, event));
+                    continue;
+                }
+                let id: EventId = self.ids.next(now);
+                if let Some(key) = key {
+                    let fingerprint = event.fingerprint();
+                    remembered.insert(key.clone(), Remembered { event_id: id, fingerprint });
+                    let (tenant, key) = key;
+                    rows.keys.push(KeyValues { tenant, key, fingerprint, event_id: id });
+                }
+                accepted.push(self.make_deliveries(id, event, endpoints, offer, &mut room, now, &mut rows));
+            }
+            outcomes.push(Ok(accepted));
+        }
+        (rows, outcomes)
     }
 
     /// Renders the event and makes a delivery for each endpoint that gets it.
@@ -103,7 +130,7 @@ impl Engine {
         &self,
         id: EventId,
         event: &NewEvent,
-        endpoints: &HashMap<Tenant, Vec<Candidate>>,
+        endpoints: &Endpoints,
         offer: Option<&LeaseOffer>,
         room: &mut Option<Room>,
         now: UnixMs,
@@ -111,7 +138,7 @@ impl Engine {
     ) -> Accepted {
         let body = Bytes::from(render(id, event, now));
         let (mut leased, mut left_due, mut pending_webhooks) = (Vec::new(), Vec::new(), 0);
-        for candidate in endpoints.get(&event.tenant).into_iter().flatten() {
+        for candidate in endpoints.get(&event.tenant).into_iter().flat_map(|found| found.iter()) {
             let endpoint_id = candidate.destination.endpoint_id;
             let wanted = match event.audience {
                 Audience::Matching => candidate.enabled_events.matches(event.event_type),
@@ -223,13 +250,19 @@ async fn remembered(
     Ok(remembered)
 }
 
-/// The endpoints of every tenant concerned, as they are inside this transaction and stay until it ends.
-async fn endpoints(write: &mut Write, groups: &[Vec<NewEvent>]) -> Result<HashMap<Tenant, Vec<Candidate>>> {
-    let tenants: Vec<&Tenant> =
-        groups.iter().flatten().map(|event| &event.tenant).collect::<BTreeSet<_>>().into_iter().collect();
-    let mut endpoints: HashMap<Tenant, Vec<Candidate>> = HashMap::new();
-    for candidate in candidates(batches::endpoints_of(write, &tenants).await?)? {
-        endpoints.entry(candidate.tenant.clone()).or_default().push(candidate);
+/// The tenants whose events these are, each once.
+fn tenants(groups: &[Vec<NewEvent>]) -> Vec<&Tenant> {
+    groups.iter().flatten().map(|event| &event.tenant).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The tenants' endpoints, as they are inside this transaction and stay until it ends.
+async fn endpoints(write: &mut Write, tenants: &[&Tenant]) -> Result<Endpoints> {
+    let mut found: HashMap<&Tenant, Vec<Candidate>> =
+        tenants.iter().map(|tenant| (*tenant, Vec::new())).collect();
+    for candidate in candidates(batches::endpoints_of(write, tenants).await?)? {
+        if let Some(of_tenant) = found.get_mut(&candidate.tenant) {
+            of_tenant.push(candidate);
+        }
     }
-    Ok(endpoints)
+    Ok(found.into_iter().map(|(tenant, candidates)| (tenant.clone(), candidates.into())).collect())
 }

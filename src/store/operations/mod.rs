@@ -4,7 +4,7 @@
 //! It is one text compiled twice, and not one generic function: what sqlx asks of a generic database, a bound for every
 //! type that is bound or read, would have to be repeated on every function here.
 
-mod accept;
+pub(super) mod accept;
 mod audit;
 mod backfills;
 mod console;

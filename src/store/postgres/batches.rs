@@ -2,11 +2,12 @@
 //! each in the order of ids; where two processes still wait for each other, one of them begins again.
 
 use sqlx::{
-    FromRow as _, PgConnection, Row as _,
-    postgres::{PgQueryResult, PgRow},
+    FromRow as _, PgConnection, Postgres, Row as _,
+    postgres::{PgArguments, PgQueryResult, PgRow},
+    query::Query,
 };
 
-use super::Write;
+use super::{Write, operations::accept::Rows};
 use crate::{
     clock::UnixMs,
     delivery::AbandonedReason,
@@ -27,13 +28,14 @@ use crate::{
 };
 
 /// Destination rows of endpoints that are locked, in the order of ids. `waited` says that a row was changed between the
-/// statement's beginning and its lock.
+/// statement's beginning and its lock. The version is the transaction that wrote the row: a number that comes again after
+/// four billion transactions.
 macro_rules! locking_destinations {
     ($which:literal) => {
         concat!(
             "SELECT ",
             destination_columns!(),
-            ", e.xmin <> seen.xmin AS waited FROM webhook_endpoints e JOIN webhook_endpoints seen ON seen.id = e.id \
+            ", e.xmin::text AS version, e.xmin <> seen.xmin AS waited FROM webhook_endpoints e JOIN webhook_endpoints seen ON seen.id = e.id \
              JOIN signing_secrets s ON s.webhook_endpoint_id = e.id ",
             $which,
             " ORDER BY e.id, s.id DESC FOR SHARE OF e"
@@ -168,7 +170,28 @@ pub(super) async fn insert_keys(
     Ok(affected(&insert.execute(&mut **write).await?))
 }
 
-/// Inserts events and their deliveries by one statement, which is one wait for the server instead of two.
+/// Inserts events and their deliveries, as far as the guard holds: one statement is one wait for the server instead of two.
+macro_rules! insert_events {
+    ($with:expr, $guard:literal) => {
+        concat!(
+            $with,
+            " event AS ( \
+               INSERT INTO events (id, merchant_id, livemode, type, created_at, body, only_endpoint_id, traceparent) \
+               SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::text[], $5::bigint[], $6::bytea[], \
+                 $17::text[], $18::text[])",
+            $guard,
+            "), delivery AS ( \
+               INSERT INTO deliveries (id, merchant_id, livemode, event_id, webhook_endpoint_id, status, next_attempt_at, \
+                 claimable_at, lease_token, attempt_count, ladder_failures, window_started_at, created_at) \
+               SELECT *, 0, 0, $16::bigint, $16 FROM unnest($7::text[], $8::text[], $9::boolean[], $10::text[], $11::text[], \
+                 $12::text[], $13::bigint[], $14::bigint[], $15::text[])",
+            $guard,
+            ") "
+        )
+    };
+}
+
+/// Inserts events and their deliveries.
 pub(super) async fn insert_events(
     write: &mut Write,
     events: &[EventValues],
@@ -178,42 +201,89 @@ pub(super) async fn insert_events(
     if events.is_empty() {
         return Ok(());
     }
-    sqlx::query(
-        "WITH event AS ( \
-           INSERT INTO events (id, merchant_id, livemode, type, created_at, body, only_endpoint_id, traceparent) \
-           SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::text[], $5::bigint[], $6::bytea[], \
-             $17::text[], $18::text[])) \
-         INSERT INTO deliveries (id, merchant_id, livemode, event_id, webhook_endpoint_id, status, next_attempt_at, \
-           claimable_at, lease_token, attempt_count, ladder_failures, window_started_at, created_at) \
-         SELECT *, 0, 0, $16::bigint, $16 FROM unnest($7::text[], $8::text[], $9::boolean[], $10::text[], $11::text[], \
-           $12::text[], $13::bigint[], $14::bigint[], $15::text[])",
-    )
-    .bind(events.iter().map(|event| event.id.to_string()).collect::<Vec<_>>())
-    .bind(events.iter().map(|event| event.tenant.merchant_id.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|event| event.tenant.livemode).collect::<Vec<_>>())
-    .bind(events.iter().map(|event| event.event_type.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|event| event.created_at.0).collect::<Vec<_>>())
-    .bind(events.iter().map(|event| event.body.as_ref()).collect::<Vec<&[u8]>>())
-    .bind(deliveries.iter().map(|delivery| delivery.id.to_string()).collect::<Vec<_>>())
-    .bind(deliveries.iter().map(|delivery| delivery.tenant.merchant_id.as_str()).collect::<Vec<_>>())
-    .bind(deliveries.iter().map(|delivery| delivery.tenant.livemode).collect::<Vec<_>>())
-    .bind(deliveries.iter().map(|delivery| delivery.event_id.to_string()).collect::<Vec<_>>())
-    .bind(deliveries.iter().map(|delivery| delivery.endpoint_id.to_string()).collect::<Vec<_>>())
-    .bind(deliveries.iter().map(DeliveryValues::status).collect::<Vec<_>>())
-    .bind(deliveries.iter().map(|delivery| delivery.next_attempt_at(now)).collect::<Vec<_>>())
-    .bind(deliveries.iter().map(|delivery| delivery.claimable_at(now)).collect::<Vec<_>>())
-    .bind(deliveries.iter().map(DeliveryValues::lease_token).collect::<Vec<_>>())
-    .bind(now.0)
-    .bind(
-        events
-            .iter()
-            .map(|event| event.only_endpoint.map(|endpoint| endpoint.to_string()))
-            .collect::<Vec<_>>(),
-    )
-    .bind(events.iter().map(|event| event.trace.map(|trace| trace.to_string())).collect::<Vec<_>>())
-    .execute(&mut **write)
-    .await?;
+    let insert = sqlx::query(concat!(insert_events!("WITH", ""), "SELECT TRUE"));
+    bind_events(insert, events, deliveries, now).execute(&mut **write).await?;
     Ok(())
+}
+
+/// Inserts events, their deliveries and keys that nobody has used, where the tenants have these endpoints and no others, in
+/// these versions; answers whether they have. The endpoints do not change until the transaction ends.
+pub(super) async fn insert_where_unchanged(
+    write: &mut Write,
+    rows: &Rows,
+    tenants: &[&Tenant],
+    versions: &[(String, &str)],
+    idempotency_ends_at: UnixMs,
+    now: UnixMs,
+) -> Result<bool> {
+    let insert = sqlx::query(concat!(
+        insert_events!(
+            "WITH standing AS MATERIALIZED ( \
+               SELECT e.id, e.xmin::text AS version FROM webhook_endpoints e \
+                 JOIN unnest($19::text[], $20::boolean[]) AS tenant (merchant_id, livemode) \
+                   ON e.merchant_id = tenant.merchant_id AND e.livemode = tenant.livemode \
+               WHERE e.deleted_at IS NULL ORDER BY e.id FOR SHARE OF e), \
+             wanted AS MATERIALIZED ( \
+               SELECT * FROM unnest($23::text[], $24::boolean[], $25::text[], $26::bytea[], $27::text[]) \
+                 AS key (merchant_id, livemode, key, fingerprint, event_id)), \
+             unchanged AS MATERIALIZED ( \
+               SELECT (SELECT count(*) FROM standing) = cardinality($21::text[]) \
+                 AND NOT EXISTS (SELECT id, version FROM standing EXCEPT SELECT * FROM unnest($21::text[], $22::text[])) \
+                 AND NOT EXISTS (SELECT FROM wanted JOIN idempotency_keys USING (merchant_id, livemode, key)) AS yes), \
+             key AS ( \
+               INSERT INTO idempotency_keys (merchant_id, livemode, key, fingerprint, event_id, expires_at) \
+               SELECT *, $28::bigint FROM wanted WHERE (SELECT yes FROM unchanged)),",
+            " WHERE (SELECT yes FROM unchanged)"
+        ),
+        "SELECT yes FROM unchanged"
+    ));
+    let mut keys: Vec<&KeyValues> = rows.keys.iter().collect();
+    keys.sort_unstable_by(|one, other| (&one.tenant, &one.key).cmp(&(&other.tenant, &other.key)));
+    let insert = bind_events(insert, &rows.events, &rows.deliveries, now)
+        .bind(tenants.iter().map(|tenant| tenant.merchant_id.as_str()).collect::<Vec<_>>())
+        .bind(tenants.iter().map(|tenant| tenant.livemode).collect::<Vec<_>>())
+        .bind(versions.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>())
+        .bind(versions.iter().map(|(_, version)| *version).collect::<Vec<_>>())
+        .bind(keys.iter().map(|key| key.tenant.merchant_id.as_str()).collect::<Vec<_>>())
+        .bind(keys.iter().map(|key| key.tenant.livemode).collect::<Vec<_>>())
+        .bind(keys.iter().map(|key| key.key.as_str()).collect::<Vec<_>>())
+        .bind(keys.iter().map(|key| key.fingerprint.as_slice()).collect::<Vec<_>>())
+        .bind(keys.iter().map(|key| key.event_id.to_string()).collect::<Vec<_>>())
+        .bind(idempotency_ends_at.0);
+    Ok(insert.fetch_one(&mut **write).await?.try_get(0)?)
+}
+
+/// Binds the first eighteen values.
+fn bind_events<'q>(
+    insert: Query<'q, Postgres, PgArguments>,
+    events: &'q [EventValues],
+    deliveries: &'q [DeliveryValues],
+    now: UnixMs,
+) -> Query<'q, Postgres, PgArguments> {
+    insert
+        .bind(events.iter().map(|event| event.id.to_string()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.tenant.merchant_id.as_str()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.tenant.livemode).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.event_type.as_str()).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.created_at.0).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.body.as_ref()).collect::<Vec<&[u8]>>())
+        .bind(deliveries.iter().map(|delivery| delivery.id.to_string()).collect::<Vec<_>>())
+        .bind(deliveries.iter().map(|delivery| delivery.tenant.merchant_id.as_str()).collect::<Vec<_>>())
+        .bind(deliveries.iter().map(|delivery| delivery.tenant.livemode).collect::<Vec<_>>())
+        .bind(deliveries.iter().map(|delivery| delivery.event_id.to_string()).collect::<Vec<_>>())
+        .bind(deliveries.iter().map(|delivery| delivery.endpoint_id.to_string()).collect::<Vec<_>>())
+        .bind(deliveries.iter().map(DeliveryValues::status).collect::<Vec<_>>())
+        .bind(deliveries.iter().map(|delivery| delivery.next_attempt_at(now)).collect::<Vec<_>>())
+        .bind(deliveries.iter().map(|delivery| delivery.claimable_at(now)).collect::<Vec<_>>())
+        .bind(deliveries.iter().map(DeliveryValues::lease_token).collect::<Vec<_>>())
+        .bind(now.0)
+        .bind(
+            events
+                .iter()
+                .map(|event| event.only_endpoint.map(|endpoint| endpoint.to_string()))
+                .collect::<Vec<_>>(),
+        )
+        .bind(events.iter().map(|event| event.trace.map(|trace| trace.to_string())).collect::<Vec<_>>())
 }
 
 /// Those of the ids that are events of the tenant's. The empty text keeps the planner from the index of all of a tenant's

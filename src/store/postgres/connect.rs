@@ -8,7 +8,7 @@ use sqlx::{
 };
 use tokio::sync::Semaphore;
 
-use super::{Begin, PostgresStore};
+use super::{Begin, KnownEndpoints, PostgresStore};
 use crate::{
     clock::UnixMs,
     id::IdSource,
@@ -98,6 +98,7 @@ impl PostgresStore {
             waiting: Waiting::default(),
             connect,
             ids,
+            known: KnownEndpoints::default(),
             process,
             begin,
             deadline,

@@ -8,6 +8,7 @@
 mod batches;
 mod connect;
 mod inspect;
+mod known;
 mod listen;
 #[path = "../operations/mod.rs"]
 mod operations;
@@ -22,6 +23,7 @@ use super::{Listen, News, PoolUse, Result, StoreError, pool::Waiting};
 use crate::id::{IdSource, ProcessId};
 
 pub use connect::PostgresOptions;
+use known::KnownEndpoints;
 use session::Session;
 
 type Database = Postgres;
@@ -39,6 +41,7 @@ pub struct PostgresStore {
     /// How the connection that listens is made.
     connect: PgConnectOptions,
     ids: Arc<IdSource>,
+    known: KnownEndpoints,
     /// How this process signs what it tells the others.
     process: ProcessId,
     begin: Begin,

@@ -21,8 +21,9 @@ use std::{
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 use tokio::sync::Mutex;
 
-use super::{Listen, News, PoolUse, Result, pool::Waiting};
-use crate::id::IdSource;
+use super::{LeaseOffer, Listen, News, PoolUse, Result, pool::Waiting};
+use crate::{clock::UnixMs, event::NewEvent, id::IdSource, merchant::Tenant};
+use operations::accept::{Endpoints, Outcomes};
 use writer::{Write, Writer};
 
 type Database = Sqlite;
@@ -126,6 +127,22 @@ impl SqliteStore {
         write.commit().await?;
         Ok(freed)
     }
+
+    /// Nothing is remembered: what it saves is waiting for a server.
+    #[expect(clippy::unused_async, reason = "the other engine asks its server")]
+    async fn accept_as_remembered(
+        &self,
+        _: &[&Tenant],
+        _: &[Vec<NewEvent>],
+        _: Option<&LeaseOffer>,
+        _: UnixMs,
+        _: UnixMs,
+    ) -> Result<Option<Outcomes>> {
+        Ok(None)
+    }
+
+    #[expect(clippy::unused_self, reason = "the other engine remembers")]
+    fn remember(&self, _: Endpoints) {}
 
     /// A file tells nobody: other processes on it look for themselves.
     #[expect(clippy::unused_async, reason = "the other engine asks its server")]

@@ -8,6 +8,7 @@ mod backfills;
 mod connecting;
 mod faults;
 mod races;
+mod remembered;
 mod replicas;
 mod stream;
 

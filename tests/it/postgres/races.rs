@@ -106,7 +106,7 @@ async fn a_transaction_that_is_the_victim_of_a_deadlock_is_begun_again() {
 }
 
 /// Returns when a statement of this database waits for a lock.
-async fn until_one_waits(database: &Database) {
+pub(super) async fn until_one_waits(database: &Database) {
     let waiting = "SELECT pid::text FROM pg_stat_activity \
                    WHERE wait_event_type = 'Lock' AND datname = current_database()";
     while database.rows(waiting).await.is_empty() {
