@@ -146,6 +146,9 @@ impl Attempter {
                 }
             }
         };
+        let response_status = response.as_ref().map(|response| response.status);
+        let (response_headers, response_body) =
+            response.map(|response| (response.headers, response.body)).unzip();
         AttemptResult {
             delivery_id: delivery.id,
             endpoint_id: delivery.destination.endpoint_id,
@@ -156,10 +159,11 @@ impl Attempter {
                 number,
                 started_at,
                 duration_ms: i64::try_from(exchange.duration.as_millis()).unwrap_or(i64::MAX),
-                response_status: response.as_ref().map(|response| response.status),
+                response_status,
                 failure_code: failure.as_ref().map(|failure| failure.code),
                 failure_message: failure.map(|failure| failure.message),
-                response_body: response.map(|response| response.body),
+                response_headers,
+                response_body,
                 address: exchange.address.map(|address| address.to_string()),
             },
             verdict,

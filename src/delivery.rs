@@ -19,7 +19,7 @@ use crate::{
     event::{EventName, EventType},
     id::{AttemptId, BackfillId, DeliveryId, EndpointId, EventId, LeaseToken},
     trace::TraceContext,
-    transport::FailureCode,
+    transport::{FailureCode, ResponseHeaders},
     words::words,
 };
 
@@ -110,6 +110,8 @@ pub struct Attempt {
     pub failure_code: Option<FailureCode>,
     /// What failed, in words.
     pub failure_message: Option<String>,
+    /// The response's headers, as far as they are kept; none of attempts that were recorded before these were.
+    pub response_headers: Option<ResponseHeaders>,
     /// The beginning of the response's body.
     pub response_body: Option<Bytes>,
     /// The socket address that was called.

@@ -8,9 +8,9 @@ use super::{Page, Paged, Result};
 use crate::{
     audit::Author,
     clock::UnixMs,
-    delivery::DeliveryCounts,
+    delivery::{Attempt, DeliveryCounts},
     endpoint::SealedSecret,
-    id::{EndpointId, EventId, PortalSessionId, RequestId},
+    id::{DeliveryId, EndpointId, EventId, PortalSessionId, RequestId},
     merchant::Tenant,
     portal::{PortalAccess, PortalSession, Theme},
 };
@@ -74,6 +74,9 @@ pub trait PortalStore: Send + Sync {
 
     /// How the deliveries of these events stand. Events without any are left out.
     async fn delivery_counts(&self, events: &[EventId]) -> Result<HashMap<EventId, DeliveryCounts>>;
+
+    /// One attempt of a delivery, by its number.
+    async fn attempt(&self, delivery: DeliveryId, number: u32) -> Result<Option<Attempt>>;
 
     /// The endpoint's signing secrets that lived at this instant, newest first, as far as they are still kept.
     async fn signing_secrets_at(&self, endpoint: EndpointId, at: UnixMs) -> Result<Vec<SealedSecret>>;

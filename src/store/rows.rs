@@ -23,6 +23,7 @@ use crate::{
     id::{DeliveryId, EndpointId, EventId, LeaseToken},
     merchant::{MerchantId, Tenant},
     trace::TraceContext,
+    transport::ResponseHeaders,
     vault::Sealed,
 };
 pub(super) use health::{FailingRow, LatestRow};
@@ -340,6 +341,7 @@ pub(super) struct AttemptRow {
     response_status: Option<i32>,
     failure_code: Option<String>,
     failure_message: Option<String>,
+    response_headers: Option<String>,
     response_body: Option<Vec<u8>>,
     address: Option<String>,
 }
@@ -359,6 +361,7 @@ impl TryFrom<AttemptRow> for Attempt {
             response_status: status.transpose()?,
             failure_code: read_optional(row.failure_code.as_deref(), TABLE, "failure_code", id)?,
             failure_message: row.failure_message,
+            response_headers: row.response_headers.map(ResponseHeaders::from_stored),
             response_body: row.response_body.map(Bytes::from),
             address: row.address,
         })

@@ -317,8 +317,17 @@ pub(super) const LIST_DELIVERIES_OF_ENDPOINT: PagedSql = paged!(
     ),
     "d.id"
 );
-pub(super) const ATTEMPTS: &str = "SELECT id, number, started_at, duration_ms, response_status, failure_code, \
-     failure_message, response_body, address FROM attempts WHERE delivery_id = $1 ORDER BY number";
+macro_rules! attempts {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, number, started_at, duration_ms, response_status, failure_code, failure_message, ",
+            "response_headers, response_body, address FROM attempts WHERE delivery_id = $1 ",
+            $which
+        )
+    };
+}
+pub(super) const ATTEMPTS: &str = attempts!("ORDER BY number");
+pub(super) const ATTEMPT: &str = attempts!("AND number = $2");
 pub(super) const ATTEMPT_ID: &str = "SELECT id FROM attempts WHERE delivery_id = $1 AND number = $2";
 /// While an attempt is under way its lease stands: `claimable_at` is then later than `next_attempt_at`.
 pub(super) const RETRY_DELIVERY: &str = "UPDATE deliveries SET abandoned_reason = NULL, abandoned_at = NULL, \

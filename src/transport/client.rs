@@ -22,7 +22,7 @@ use hyper_util::{
 use tokio::time::timeout_at;
 
 use super::{
-    AttemptRequest, CallRules, Exchange, Failure, Proxy, Resolve, Response, Transport,
+    AttemptRequest, CallRules, Exchange, Failure, Proxy, Resolve, Response, ResponseHeaders, Transport,
     check::{Checker, Found},
     connect::{Connector, PROGRESS, Phase, Progress},
     connection::{ConnectionLimits, ConnectionState, Connections},
@@ -143,11 +143,12 @@ impl HyperTransport {
         let status = response.status().as_u16();
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.map(str::to_owned);
+        let headers = ResponseHeaders::of(response.headers());
         let body = timeout_at(deadline, self.read(response.into_body()))
             .await
             .map_err(|_| Failure::timeout("the response was not complete", self.timeout))?
             .map_err(|error| Failure::of(&error, call.phase()))?;
-        Ok(Response { status, retry_after, body })
+        Ok(Response { status, retry_after, headers, body })
     }
 
     /// Reads up to the cap and no further; what is left unread costs the connection.

@@ -92,7 +92,8 @@ impl Failure {
     }
 }
 
-fn showable(character: char) -> char {
+/// The character, or what stands for one that would not be shown as it stands.
+pub(super) fn showable(character: char) -> char {
     let turns = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let breaks = matches!(character, '\u{2028}' | '\u{2029}');
     if character.is_control() || turns || breaks { '\u{fffd}' } else { character }

@@ -13,6 +13,7 @@ mod lookup;
 mod name_pattern;
 mod proxy;
 mod resolve;
+mod response_headers;
 mod rules;
 mod tls;
 
@@ -31,6 +32,7 @@ pub use connection::ConnectionLimits;
 pub use name_pattern::NamePattern;
 pub use proxy::Proxy;
 pub use resolve::{Resolve, SystemResolver, name_servers};
+pub use response_headers::ResponseHeaders;
 pub use rules::{CallRules, PortRange};
 pub(crate) use tls::tls_config;
 
@@ -72,6 +74,8 @@ pub struct Response {
     pub status: u16,
     /// The value of `Retry-After`.
     pub retry_after: Option<String>,
+    /// All headers, as far as they are kept.
+    pub headers: ResponseHeaders,
     /// The beginning of the body, at most the transport's cap.
     pub body: Bytes,
 }

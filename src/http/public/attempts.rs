@@ -1,4 +1,4 @@
-//! `/v1/deliveries/:id/attempts/:number`: one attempt, with the request as it was sent.
+//! `/v1/deliveries/:id/attempts/:number`: one attempt, with the request as it was sent and the headers of the response.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,12 +21,24 @@ pub(super) fn router() -> Routes {
     Routes::new().route(routes!(retrieve))
 }
 
-/// An attempt with the request that was sent.
+/// An attempt with the request that was sent, and the headers of the response.
 #[derive(Serialize, ToSchema)]
-struct AttemptWithRequest {
+struct WholeAttempt {
     #[serde(flatten)]
     attempt: view::Attempt,
+    /// The headers of the response, in its order: 2 KiB of them, after which `…` stands in place of the rest, and no values of
+    /// cookies. Null where there was no response, or where an earlier version recorded it.
+    response_headers: Option<Vec<ResponseHeader>>,
     request: AttemptRequest,
+}
+
+/// A header of a response.
+#[derive(Serialize, ToSchema)]
+struct ResponseHeader {
+    #[schema(examples("content-type"))]
+    name: String,
+    #[schema(examples("text/html"))]
+    value: String,
 }
 
 /// A request to an endpoint, put together again.
@@ -36,7 +48,7 @@ struct AttemptRequest {
     method: &'static str,
     /// Where the endpoint is now; null where it is no more.
     url: Option<String>,
-    /// All that the service set.
+    /// All that the service set, but for a `traceparent`.
     headers: BTreeMap<String, String>,
     /// The event, as every attempt sends it.
     body: String,
@@ -44,27 +56,33 @@ struct AttemptRequest {
 
 /// Show an attempt
 ///
-/// With the request as it was sent. Nothing of that is kept but the body, from which with the time and the secrets of then
-/// all else follows: of secrets that are gone there are no signatures.
+/// With the headers of the response, and the request as it was sent. Nothing of that is kept but the body, from which with
+/// the time and the secrets of then all else follows: of secrets that are gone there are no signatures.
 #[utoipa::path(
     get, path = "/v1/deliveries/{id}/attempts/{number}", operation_id = "getAttempt", tag = "Deliveries",
     params(
         ("id" = DeliveryId, Path, description = "The delivery."),
         ("number" = u32, Path, description = "The number of the attempt, from 1.", minimum = 1),
     ),
-    responses((status = 200, description = "The attempt.", body = AttemptWithRequest)),
+    responses((status = 200, description = "The attempt.", body = WholeAttempt)),
 )]
 async fn retrieve(
     State(api): State<Arc<Api>>,
     Merchant(tenant, _): Merchant,
     Path((id, number)): Path<(String, String)>,
-) -> Result<Json<AttemptWithRequest>, ApiError> {
+) -> Result<Json<WholeAttempt>, ApiError> {
     let delivery = deliveries::find(&api, &tenant, &id).await?;
-    let attempts = api.foundation.store.attempts(delivery.id).await?;
-    let attempt = attempts.iter().find(|attempt| attempt.number.to_string() == number);
-    let attempt = attempt.ok_or_else(|| ApiError::no_such("attempt", &number))?;
-    let request = request(&api, &tenant, &delivery, attempt).await?;
-    Ok(Json(AttemptWithRequest { attempt: view::attempt(attempt), request }))
+    let no_such = || ApiError::no_such("attempt", &number);
+    // As it is written: neither `01` nor `+1` is the first one.
+    let wanted =
+        number.parse::<u32>().ok().filter(|wanted| wanted.to_string() == number).ok_or_else(no_such)?;
+    let attempt = api.foundation.store.attempt(delivery.id, wanted).await?.ok_or_else(no_such)?;
+    let request = request(&api, &tenant, &delivery, &attempt).await?;
+    let shown =
+        |(name, value): (&str, &str)| ResponseHeader { name: name.to_owned(), value: value.to_owned() };
+    let response_headers =
+        attempt.response_headers.as_ref().map(|headers| headers.pairs().map(shown).collect());
+    Ok(Json(WholeAttempt { attempt: view::attempt(&attempt), response_headers, request }))
 }
 
 /// The request of an attempt, put together again: nothing of it is kept but the body, from which with the time and the

@@ -8,17 +8,17 @@ use super::{Database, Engine, Reach, audit::Note, batches, query, query_as};
 use crate::{
     audit::{Action, Author, Changes},
     clock::UnixMs,
-    delivery::DeliveryCounts,
+    delivery::{Attempt, DeliveryCounts},
     endpoint::{LIVING_SECRETS_MAX, SealedSecret},
-    id::{EndpointId, EventId, PortalSessionId, RequestId},
+    id::{DeliveryId, EndpointId, EventId, PortalSessionId, RequestId},
     portal::PortalSession,
     store::{
         NewPortalSession, Page, Paged, PortalStore, Result,
         rows::{
-            SealedSecretRow,
+            AttemptRow, SealedSecretRow,
             portal::{PortalSessionRow, read_counts},
         },
-        sql::portal as sql,
+        sql::{ATTEMPT, portal as sql},
     },
 };
 
@@ -158,6 +158,10 @@ impl PortalStore for Engine {
             read_counts(&rows)
         };
         self.run(counts).await
+    }
+
+    async fn attempt(&self, delivery: DeliveryId, number: u32) -> Result<Option<Attempt>> {
+        self.find(|| query_as!(AttemptRow, ATTEMPT, delivery.to_string(), i64::from(number))).await
     }
 
     async fn signing_secrets_at(&self, endpoint: EndpointId, at: UnixMs) -> Result<Vec<SealedSecret>> {

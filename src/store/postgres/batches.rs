@@ -25,6 +25,7 @@ use crate::{
             portal::count_columns,
         },
     },
+    transport::ResponseHeaders,
 };
 
 /// Destination rows of endpoints that are locked, in the order of ids. `waited` says that a row was changed between the
@@ -374,15 +375,16 @@ macro_rules! store_attempts {
              next_attempt_at = r.next_attempt_at, claimable_at = r.next_attempt_at, lease_token = NULL \
            FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::int[], $6::int[], $7::text[], $8::text[], \
              $9::bigint[], $10::text[], $11::bigint[], $12::bigint[], $13::int[], $14::text[], $15::text[], $16::bytea[], \
-             $17::text[], $18::bigint[], $19::boolean[]) AS r (delivery_id, lease, was, window_started_at, number, ladder_failures, status, \
-             abandoned_reason, next_attempt_at, id, started_at, duration_ms, response_status, failure_code, \
-             failure_message, response_body, address, abandoned_at, failed) \
+             $17::text[], $18::bigint[], $19::boolean[], $20::text[]) AS r (delivery_id, lease, was, window_started_at, \
+             number, ladder_failures, status, abandoned_reason, next_attempt_at, id, started_at, duration_ms, \
+             response_status, failure_code, failure_message, response_body, address, abandoned_at, failed, \
+             response_headers) \
            WHERE d.id = r.delivery_id AND d.lease_token = r.lease AND d.status = r.was \
              AND d.window_started_at = r.window_started_at", $and, " \
            RETURNING r.delivery_id, r.number, r.id, r.started_at, r.duration_ms, r.response_status, r.failure_code, \
-             r.failure_message, r.response_body, r.address) \
+             r.failure_message, r.response_headers, r.response_body, r.address) \
          INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
-           failure_message, response_body, address) SELECT * FROM written RETURNING delivery_id")
+           failure_message, response_headers, response_body, address) SELECT * FROM written RETURNING delivery_id")
     };
 }
 
@@ -427,7 +429,12 @@ pub(super) async fn store_attempts(
         .bind(attempts().map(|attempt| attempt.response_body.as_deref()).collect::<Vec<_>>())
         .bind(attempts().map(|attempt| attempt.address.as_deref()).collect::<Vec<_>>())
         .bind(changes.iter().map(|change| change.abandoned_at().map(|at| at.0)).collect::<Vec<_>>())
-        .bind(changes.iter().map(|change| change.result.failed()).collect::<Vec<_>>());
+        .bind(changes.iter().map(|change| change.result.failed()).collect::<Vec<_>>())
+        .bind(
+            attempts()
+                .map(|attempt| attempt.response_headers.as_ref().map(ResponseHeaders::as_str))
+                .collect::<Vec<_>>(),
+        );
     let written: Vec<(String,)> = store.fetch_all(&mut **write).await?;
     Ok(written.into_iter().map(|(id,)| id).collect())
 }

@@ -30,6 +30,7 @@ use crate::{
             portal::count_columns,
         },
     },
+    transport::ResponseHeaders,
 };
 
 const PRUNABLE_EVENTS: &str = "SELECT e.id FROM events e WHERE e.id < $1 AND NOT EXISTS \
@@ -340,8 +341,8 @@ static UPDATED: LazyLock<OverRows> = LazyLock::new(|| {
 static INSERT_ATTEMPTS: LazyLock<OverRows> = LazyLock::new(|| {
     OverRows::new(
         "INSERT OR FAIL INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
-           failure_message, response_body, address) SELECT * FROM",
-        10,
+           failure_message, response_headers, response_body, address) SELECT * FROM",
+        11,
         "WHERE column1 IS NOT NULL",
     )
 });
@@ -404,8 +405,9 @@ async fn store_some_attempts(
         insert = insert.bind(attempt.started_at.0).bind(attempt.duration_ms);
         insert = insert.bind(attempt.response_status.map(i32::from));
         insert = insert.bind(attempt.failure_code.map(crate::transport::FailureCode::as_str));
-        insert = insert.bind(attempt.failure_message.as_deref()).bind(attempt.response_body.as_deref());
-        insert = insert.bind(attempt.address.as_deref());
+        insert = insert.bind(attempt.failure_message.as_deref());
+        insert = insert.bind(attempt.response_headers.as_ref().map(ResponseHeaders::as_str));
+        insert = insert.bind(attempt.response_body.as_deref()).bind(attempt.address.as_deref());
     }
     insert.execute(&mut **write).await?;
     Ok(attempts.into_iter().map(|(id, _)| id).collect())

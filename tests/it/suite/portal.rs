@@ -341,6 +341,38 @@ async fn an_attempt_shows_its_request_as_the_receiver_got_it_whatever_secrets_ca
 }
 
 #[tokio::test]
+async fn an_attempt_shows_the_headers_of_its_response_and_no_cookie() {
+    let app = TestApp::start().await;
+    let receiver = Receiver::start(Act::with_header(500, "Set-Cookie: session=open-sesame; Secure")).await;
+    app.endpoint(&receiver.url()).await;
+    let headers_of = async |event: &Value| {
+        app.advance("1ms").await;
+        let delivery = app.delivery_of(event).await;
+        assert!(delivery["attempts"][0].get("response_headers").is_none(), "lists do without");
+        app.public.get(&format!("/v1/deliveries/{}/attempts/1", id(&delivery))).await.expect(200)["response_headers"].clone()
+    };
+    let answered = app.publish(charge()).await;
+    let headers = headers_of(&answered).await;
+    let value = |name: &str| {
+        let header = headers.as_array().unwrap().iter().find(|header| header["name"] == name);
+        header.map(|header| header["value"].clone())
+    };
+    assert_eq!(
+        (value("set-cookie"), value("content-length")),
+        (Some(json!("…")), Some(json!("0"))),
+        "{headers}"
+    );
+
+    receiver.now(Act::Hang);
+    let unanswered = app.publish(charge()).await;
+    assert!(headers_of(&unanswered).await.is_null());
+    // Of attempts that an earlier version recorded.
+    app.database.execute("UPDATE attempts SET response_headers = NULL").await;
+    assert!(headers_of(&answered).await.is_null());
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_list_of_events_can_tell_how_their_deliveries_stand() {
     let app = TestApp::start().await;
     let (good, bad) = (Receiver::start(Act::status(200)).await, Receiver::start(Act::status(500)).await);

@@ -27,6 +27,7 @@ pub(crate) fn answered(
             response_status: Some(200),
             failure_code: None,
             failure_message: None,
+            response_headers: None,
             response_body: Some(Bytes::from_static(b"\0\xff")),
             address: Some("127.0.0.1:1".to_owned()),
         },
