@@ -3,13 +3,13 @@
 
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
-import { launch, publish, receiver, run, service, session, watched } from "./support.mjs";
+import { internal, launch, publish, receiver, run, service, session, watched } from "./support.mjs";
 
 const MERCHANT = "m_journey";
 const hooks = await receiver();
 const browser = await launch();
 const wrong = [];
-const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1280, height: 900 } });
+const context = await browser.newContext({ locale: "en-GB", timezoneId: "Europe/Berlin", viewport: { width: 1280, height: 900 } });
 await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: service.public });
 // A refused call is logged by the browser itself.
 const page = await watched(context, wrong, ["Failed to load resource"]);
@@ -83,6 +83,9 @@ await run([
     await attempts.first().click();
     await main.getByText("HTTP 500").waitFor();
     await main.getByText("out of order").waitFor();
+    const term = main.getByRole("term").filter({ hasText: /^content-type$/ });
+    await term.waitFor();
+    assert.equal(await main.getByRole("definition").first().innerText(), "application/json");
     await button("Request", main).click();
     const got = hooks.requests.find((one) => one.body.includes("ch_live"));
     await main.getByText(got.headers["k-payments-signature"]).waitFor();
@@ -91,7 +94,7 @@ await run([
     await page.getByLabel(/Check it with your secret/).fill(secret);
     await main.getByText("The signature is valid").waitFor();
     await page.getByLabel(/Check it with your secret/).fill(`${secret.slice(0, 12)}AAAA${secret.slice(16)}`);
-    await main.getByText("The signature is not valid").waitFor();
+    await main.getByText("Not valid: the signature does not fit").waitFor();
     await button("curl", main).click();
     await main.getByText(`curl -i '${hooks.url}'`).waitFor();
   }],
@@ -115,12 +118,18 @@ await run([
     await main.getByText("The signature is valid").waitFor();
     await page.getByLabel("Body").fill(JSON.stringify(JSON.parse(body), null, 1));
     await main.getByText(/parsed and written again/).first().waitFor();
+    await main.getByText("Not valid: the signature does not fit").waitFor();
     await page.getByLabel("Body").fill(`${body} `);
     await main.getByText(/without the white space at the end/).waitFor();
     await page.getByLabel("Signing secret").fill(secret.slice(6));
     await main.getByText(/begins with whsec_/).waitFor();
+    await main.getByText("Not valid: this is not a signing secret").waitFor();
     await page.getByLabel("K-Payments-Signature").fill("v1=00");
     await main.getByText(/There is no t/).waitFor();
+    await main.getByText("Not valid: the header cannot be read").waitFor();
+    await page.getByLabel("K-Payments-Signature").fill(`t=1749651729,v1=${"0".repeat(64)}`);
+    await page.getByLabel("Signing secret").fill(secret);
+    await main.getByText("Not valid: the time is too far off").waitFor();
   }],
   ["an endpoint is changed, disabled and enabled, and what was held goes out", async () => {
     await link("Endpoints").first().click();
@@ -179,6 +188,16 @@ await run([
     assert.equal(await main.getByText("ch_live").count(), 0);
     await page.getByLabel("Status").selectOption("abandoned");
     await main.getByText("Nothing matches").waitFor();
+    await page.getByLabel("Status").selectOption("succeeded");
+    await page.getByLabel("Time").selectOption("1h");
+    await main.getByText("po_1").waitFor();
+    assert.match(page.url(), /\?type=payout\.paid&status=succeeded&range=1h$/);
+    await page.getByLabel("Time").selectOption("own");
+    await page.getByLabel("To", { exact: true }).fill("2026-01-01T12:00");
+    await main.getByText("Nothing matches").waitFor();
+    assert.match(page.url(), /&to=2026-01-01T11%3A00Z$/, "in UTC, so that it can be shared");
+    await page.reload();
+    assert.equal(await page.getByLabel("To", { exact: true }).inputValue(), "2026-01-01T12:00");
     await button("Clear filters", main).first().click();
     await page.getByLabel("Endpoint").selectOption({ index: 1 });
     const delivery = main.getByText(/^dlv_/).first();
@@ -208,6 +227,16 @@ await run([
     await view.locator("main").getByRole("listitem").getByRole("link").click();
     await view.getByText("Settings").waitFor();
     assert.equal(await view.getByRole("button", { name: /Edit|Delete|Rotate|Send|Disable/ }).count(), 0);
+    await view.close();
+  }],
+  ["a session that is revoked has ended", async () => {
+    const view = await watched(await browser.newContext(), wrong, ["Failed to load resource"]);
+    const opened = await session(MERCHANT);
+    await view.goto(opened.url);
+    await view.getByRole("heading", { level: 1 }).waitFor();
+    await internal("DELETE", `/v1/portal_sessions/${opened.id}`);
+    await link("Endpoints", view).first().click();
+    await view.getByText("This page needs a new link").waitFor();
     await view.close();
   }],
   ["deleting says in numbers what it does", async () => {

@@ -3,12 +3,13 @@
 
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
-import { accessibility, internal, launch, receiver, register, run, service, session, watched } from "./support.mjs";
+import { accessibility, internal, launch, publish, receiver, register, run, service, session, watched } from "./support.mjs";
 
 const MERCHANT = "m_lumen_books";
 const PICTURES = process.env.K_WEBHOOKS_PICTURES;
 const FIRST_LOAD_BYTES_MAX = 100_000;
 const STEPS = 96;
+const MANY = 100_000;
 
 const KINDS = [
   ["charge.succeeded", "charge", "ch"],
@@ -74,7 +75,8 @@ await run([
     await page.context().close();
   }],
   ["a day passes, in which one endpoint begins to fail", async () => {
-    seen.orders = (await endpoint({ url: orders.url.replace("hooks", "orders"), description: "Orders and fulfilment" })).id;
+    const first = await endpoint({ url: orders.url.replace("hooks", "orders"), description: "Orders and fulfilment" });
+    [seen.orders, seen.secret] = [first.id, first.signing_secret];
     const payouts = ["payout.created", "payout.paid", "payout.failed"];
     seen.ledger = (await endpoint({ url: ledger.url.replace("hooks", "ledger"), description: "Bookkeeping", enabled_events: payouts })).id;
     seen.staging = (await endpoint({ url: staging.url.replace("hooks", "staging") })).id;
@@ -143,6 +145,67 @@ await run([
     assert(all > 400 && most < 80, `${most} of ${all} rows`);
     await page.context().close();
   }],
+  ["what is read stays in its place while newer events come", async () => {
+    const page = await open({ viewport: { width: 1280, height: 900 } });
+    await visit(page, "/events", "Amount");
+    await page.evaluate(() => scrollTo({ top: 1500, behavior: "instant" }));
+    const inSight = await page.waitForFunction(() => document.elementFromPoint(640, 450)?.closest("a")?.href);
+    const read = page.locator(`main li:has([href="${new URL(await inSight.jsonValue()).pathname}"])`);
+    const [before, place] = [await read.boundingBox(), Number(await read.getAttribute("aria-posinset"))];
+    await publish(MERCHANT, "charge.succeeded", { id: "ch_newer", object: "charge", amount: 100, currency: "eur" });
+    await page.locator(`main li[aria-posinset="${place + 1}"]`).and(read).waitFor();
+    assert.deepEqual(await read.boundingBox(), before);
+    // Nor was more read than what is near.
+    assert(Number(await read.getAttribute("aria-setsize")) < 200);
+    await page.context().close();
+  }],
+  ["100,000 events scroll from end to end, of which few are there at a time", async () => {
+    const page = await open({ viewport: { width: 1280, height: 900 } });
+    const id = (place) => `evt_${String(MANY - place).padStart(26, "0")}`;
+    const event = (place) => ({
+      id: id(place),
+      object: "event",
+      type: "charge.succeeded",
+      created: 1_749_651_729 - place,
+      livemode: false,
+      data: { object: { id: `ch_${place}`, object: "charge", amount: place, currency: "eur" } },
+      pending_webhooks: 0,
+      delivery_counts: { pending: 0, retrying: 0, held: 0, succeeded: 1, abandoned: 0 },
+    });
+    await page.route(
+      (url) => url.pathname === "/v1/events",
+      (route) => {
+        const query = new URL(route.request().url()).searchParams;
+        const after = query.get("starting_after");
+        const first = after === null ? 0 : MANY - Number(after.slice(4)) + 1;
+        const length = Math.min(Number(query.get("limit")), MANY - first);
+        const data = Array.from({ length }, (_, index) => event(first + index));
+        return route.fulfill({ json: { object: "list", url: "/v1/events", data, has_more: first + length < MANY } });
+      },
+    );
+    await visit(page, "/events", "Amount");
+    const { most, frames } = await page.evaluate(async () => {
+      const list = document.querySelector("main ul[aria-label]");
+      const end = document.querySelector("main section > p[role=status]");
+      let [most, last, frames] = [0, performance.now(), []];
+      while (!/no more/.test(end.textContent)) {
+        scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
+        await new Promise(requestAnimationFrame);
+        const now = performance.now();
+        frames.push(now - last);
+        last = now;
+        most = Math.max(most, list.children.length);
+      }
+      return { most, frames: frames.sort((one, other) => one - other) };
+    });
+    assert(most < 80, `${most} rows`);
+    await page.evaluate(() => scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" }));
+    await page.locator(`main li[aria-posinset="${MANY}"]:has([href*="${id(MANY - 1)}"])`).waitFor();
+    console.log(`${frames.length} frames; 95 % of them within ${Math.round(frames[Math.floor(frames.length * 0.95)])} ms`);
+    await page.evaluate(() => scrollTo({ top: document.documentElement.scrollHeight / 2, behavior: "instant" }));
+    await page.locator(`main li[aria-posinset="${MANY / 2}"]`).waitFor();
+    await page.context().close();
+  }],
   ...["light", "dark"].map((appearance) => [
     `axe finds nothing on any page in ${appearance}, and each has its picture`,
     async () => {
@@ -152,6 +215,15 @@ await run([
         assert.deepEqual(await accessibility(page), [], name);
         await page.screenshot({ path: `${PICTURES}/${name}-${appearance}.png` });
       }
+      await visit(page, "/verify", "Three things to paste");
+      const { headers, body } = orders.requests.at(-1);
+      await page.getByLabel("K-Payments-Signature").fill(headers["k-payments-signature"]);
+      await page.getByLabel("Body").fill(JSON.stringify(JSON.parse(body), null, 2));
+      await page.getByLabel("Signing secret").fill(seen.secret);
+      await page.getByLabel(/Accept any time/).check();
+      await page.getByText(/parsed and written again/).first().waitFor();
+      assert.deepEqual(await accessibility(page), [], "verify-failing");
+      await page.screenshot({ path: `${PICTURES}/verify-failing-${appearance}.png` });
       await visit(page, `/endpoints/${seen.staging}`, "Settings");
       for (const [name, title] of [["edit", "Edit"], ["rotate", "Rotate secret"], ["delete", "Delete"], ["backfill", "Send past events"]]) {
         await page.getByRole("button", { name: title, exact: true }).click();

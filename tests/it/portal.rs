@@ -81,3 +81,15 @@ async fn every_page_is_accessible_small_and_fits_a_phone() {
 async fn every_page_of_the_console_is_accessible_small_and_fits_a_phone() {
     look_at_pages("console-pages.mjs", "console-pictures", 30).await;
 }
+
+#[tokio::test]
+async fn in_a_frame_the_portal_opens_for_a_site_that_may_and_for_no_other() {
+    const SITE: &str = "http://localhost:3999";
+    let database = Sqlite::database().await;
+    let mut command = database.serve();
+    command.env("K_WEBHOOKS__PORTAL__ORIGINS", format!("[{SITE:?}]"));
+    let process = Process::start(command).await;
+    let told = browse("frame.mjs", &process, &[("K_WEBHOOKS_SITE", SITE)]).await;
+    assert!(told.ends_with("the frame is as it should be\n"), "{told}");
+    process.kill().await;
+}

@@ -1,7 +1,6 @@
 // What the console asks of the internal listener.
 
-import { get, query, type Delivery, type List } from "../lib/api";
-import type { Health } from "../lib/statistics";
+import { get, query, type Delivery, type Endpoint, type Health, type List } from "../lib/api";
 import { now } from "../lib/time.svelte";
 
 export interface Status {
@@ -61,7 +60,7 @@ export interface FailingEndpoint {
   livemode: boolean;
   url: string;
   status: "enabled" | "disabled";
-  disabled_reason: string | null;
+  disabled_reason: Endpoint["disabled_reason"];
   failing_since: number;
   disables_at: number | null;
   last_failure: Health["last_failure"];

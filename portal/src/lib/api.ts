@@ -1,5 +1,9 @@
-// The service's API as its pages call it. The cookie says who asks; the header with the session's id says that this page
-// asks, and for which session.
+// The service's API as its pages call it, in the types of its documents. The cookie says who asks; the header with the
+// session's id says that this page asks, and for which session.
+
+import type { components } from "./openapi";
+import type { components as internal } from "./openapi-internal";
+import { t } from "./text";
 
 /** A failed call, with what the service says of it. */
 export class ApiFailure extends Error {
@@ -18,86 +22,31 @@ export class ApiFailure extends Error {
   }
 }
 
-export type Access = "read_only" | "full";
-export type Appearance = "light" | "dark" | "auto";
+type Schemas = components["schemas"];
 
-export interface Session {
-  id: string;
-  merchant_id: string;
-  livemode: boolean;
-  access: Access;
-  theme: { accent: string | null; appearance: Appearance };
-  expires_at: number;
-  now_ms: number;
-}
+/** The session as its page sees it, with the service's time. */
+export type Session = internal["schemas"]["PortalSession"] & { now_ms: number };
+export type Endpoint = Schemas["WebhookEndpoint"];
+export type EndpointWithSecret = Schemas["WebhookEndpointWithSecret"];
+export type Health = Schemas["WebhookEndpointHealth"];
+export type EventType = Schemas["EventType"];
+export type WebhookEvent = Schemas["Event"];
+export type DeliveryCounts = Schemas["EventDeliveryCounts"];
+export type Delivery = Schemas["Delivery"];
+export type DeliveryStatus = Schemas["DeliveryStatus"];
+export type DeliveryWithAttempts = Schemas["DeliveryWithAttempts"];
+export type Attempt = Schemas["Attempt"];
+export type WholeAttempt = Schemas["WholeAttempt"];
+export type Backfill = Schemas["BackfillWithDeliveries"];
+export type BackfillBegun = Schemas["BackfillBegun"];
+export type Timeline = Schemas["Timeline"];
+export type TimelineEntry = Schemas["TimelineEntry"];
+export type Numbers = Schemas["Numbers"];
+export type Statistics = Schemas["Statistics"];
 
 export interface List<T> {
   data: T[];
   has_more: boolean;
-}
-
-export interface Endpoint {
-  id: string;
-  url: string;
-  enabled_events: string[];
-  description: string | null;
-  status: "enabled" | "disabled";
-  disabled_reason: string | null;
-  livemode: boolean;
-  created: number;
-  updated: number;
-}
-
-export interface EndpointWithSecret extends Endpoint {
-  signing_secret: string;
-}
-
-export interface DeliveryCounts {
-  pending: number;
-  retrying: number;
-  held: number;
-  succeeded: number;
-  abandoned: number;
-}
-
-export interface WebhookEvent {
-  id: string;
-  type: string;
-  created: number;
-  livemode: boolean;
-  data: { object: Record<string, unknown>; previous_attributes?: Record<string, unknown> };
-  pending_webhooks: number;
-  delivery_counts?: DeliveryCounts;
-}
-
-export type DeliveryStatus = "pending" | "held" | "succeeded" | "abandoned";
-
-export interface Delivery {
-  id: string;
-  event: string;
-  event_type: string;
-  webhook_endpoint: string;
-  status: DeliveryStatus;
-  abandoned_reason: string | null;
-  attempt_count: number;
-  next_attempt_at: number | null;
-  created: number;
-}
-
-export interface Attempt {
-  id: string;
-  number: number;
-  started: number;
-  duration_ms: number;
-  response_status: number | null;
-  failure_code: string | null;
-  failure_message: string | null;
-  response_body: string | null;
-  address: string | null;
-}
-
-export interface DeliveryWithAttempts extends Delivery {
-  attempts: Attempt[];
 }
 
 /** Where the page's session stands; the id goes with every call. */
@@ -139,7 +88,7 @@ export async function call<T>(
     });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new ApiFailure(0, "The service cannot be reached. Check your connection.", {}, undefined);
+    throw new ApiFailure(0, t.unreachable, {}, undefined);
   }
   const answer = await response.json().catch(() => undefined);
   if (response.ok) return answer as T;
@@ -147,7 +96,7 @@ export async function call<T>(
   if (response.status === 401 && !path.endsWith("/session")) onEnd();
   throw new ApiFailure(
     response.status,
-    error.message ?? `The service answered ${response.status}.`,
+    error.message ?? t.answered(response.status),
     error.details?.fieldErrors ?? {},
     error.request_id,
   );
@@ -165,16 +114,19 @@ export function query(parameters: Record<string, string | number | boolean | und
   return text === "" ? "" : `?${text}`;
 }
 
-export const EVENT_TYPES = [
-  "charge.succeeded",
-  "charge.failed",
-  "charge.refunded",
-  "refund.created",
-  "refund.updated",
-  "payout.created",
-  "payout.paid",
-  "payout.failed",
-  "dispute.created",
-  "dispute.updated",
-  "dispute.closed",
-] as const;
+// Keys, so that the compiler misses none.
+const TYPES: Record<EventType, true> = {
+  "charge.succeeded": true,
+  "charge.failed": true,
+  "charge.refunded": true,
+  "refund.created": true,
+  "refund.updated": true,
+  "payout.created": true,
+  "payout.paid": true,
+  "payout.failed": true,
+  "dispute.created": true,
+  "dispute.updated": true,
+  "dispute.closed": true,
+};
+
+export const EVENT_TYPES = Object.keys(TYPES) as EventType[];

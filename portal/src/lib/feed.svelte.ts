@@ -1,6 +1,6 @@
 // The list of events, or of one endpoint's deliveries: filtered, paged, and kept up to date while it is looked at.
 
-import { get, query, type ApiFailure, type Delivery, type List, type WebhookEvent } from "./api";
+import { get, query, type Delivery, type List, type WebhookEvent } from "./api";
 import { amount } from "./format";
 import { ofDelivery, ofEvent, type Shown } from "./states";
 import { attempt } from "./toasts.svelte";
@@ -25,12 +25,16 @@ export interface Row {
 
 interface Page {
   rows: Row[];
+  /** How many there were, whether they passed or not. */
+  looked: number;
   /** Behind which the next page begins. */
   last: string | undefined;
   more: boolean;
 }
 
-const PAGE = 50;
+/** The first page, which is shown at once, and each of the others. */
+const FIRST = 50;
+const PAGE = 100;
 
 /** Where few of an endpoint's deliveries pass the filter, so many are looked at before one is asked whether to go on. */
 const LOOKED_MAX = 500;
@@ -40,29 +44,34 @@ export class Feed {
   more = $state(false);
   busy = $state(false);
   loaded = $state(false);
-  failure = $state<ApiFailure | undefined>(undefined);
+  /** Whether many were looked at and few passed: one is asked whether to go on. */
+  scarce = $state(false);
+  /** Whether the last page could not be had. */
+  failed = $state(false);
+  /** How many were looked at, whether they passed or not. */
+  looked = $state(0);
   private last: string | undefined;
-  private generation = 0;
 
   constructor(private readonly filter: Filter) {}
 
   /** The next page; of an endpoint's deliveries as many as it takes to find some that pass. */
   async next(): Promise<void> {
-    if (this.busy || (this.loaded && !this.more)) return;
+    if (this.busy || (this.loaded && !this.more && !this.failed)) return;
     this.busy = true;
-    const generation = this.generation;
-    await attempt(async () => {
-      let looked = 0;
-      let found = 0;
+    this.scarce = false;
+    const done = await attempt(async () => {
+      const [looked, shown] = [this.looked, this.rows.length];
+      const few = (): boolean => this.more && this.rows.length - shown < FIRST / 2;
       do {
         const page = await this.page(this.last);
-        if (generation !== this.generation) return;
         this.rows = [...this.rows, ...page.rows];
         [this.last, this.more] = [page.last, page.more];
-        looked += PAGE;
-        found += page.rows.length;
-      } while (this.more && found < PAGE / 2 && looked < LOOKED_MAX);
+        this.looked += page.looked;
+      } while (few() && this.looked - looked < LOOKED_MAX);
+      this.scarce = few();
+      return true;
     });
+    this.failed = done !== true;
     this.loaded = true;
     this.busy = false;
   }
@@ -80,6 +89,11 @@ export class Feed {
     if (kept.length === 0) [this.last, this.more] = [page.last, page.more];
   }
 
+  /** Whether the list goes on by itself as its end comes near. */
+  get flows(): boolean {
+    return this.more && !this.scarce && !this.failed;
+  }
+
   private page(after: string | undefined): Promise<Page> {
     return this.filter.endpoint === "" ? this.events(after) : this.deliveries(after);
   }
@@ -87,23 +101,26 @@ export class Feed {
   private async events(after: string | undefined): Promise<Page> {
     const { type, status, from, to } = this.filter;
     const filter = { type, delivery_status: status, created_gte: from, created_lte: to };
-    const path = `/v1/events${query({ limit: PAGE, starting_after: after, ...filter, expand: "delivery_counts" })}`;
+    const path = `/v1/events${query({ limit: size(after), starting_after: after, ...filter, expand: "delivery_counts" })}`;
     const { data, has_more } = await get<List<WebhookEvent>>(path);
-    return { rows: data.map(ofOneEvent), last: data.at(-1)?.id, more: has_more };
+    return { rows: data.map(ofOneEvent), looked: data.length, last: data.at(-1)?.id, more: has_more };
   }
 
   private async deliveries(after: string | undefined): Promise<Page> {
     const { type, status, endpoint, from, to } = this.filter;
-    const path = `/v1/webhook_endpoints/${endpoint}/deliveries${query({ limit: PAGE, starting_after: after, status })}`;
+    const path = `/v1/webhook_endpoints/${endpoint}/deliveries${query({ limit: size(after), starting_after: after, status })}`;
     const { data, has_more } = await get<List<Delivery>>(path);
     const passes = (one: Delivery): boolean =>
       (type === "" || one.event_type === type) &&
       (from === undefined || one.created >= from) &&
       (to === undefined || one.created <= to);
     const past = from !== undefined && (data.at(-1)?.created ?? 0) < from;
-    return { rows: data.filter(passes).map(ofOneDelivery), last: data.at(-1)?.id, more: has_more && !past };
+    const rows = data.filter(passes).map(ofOneDelivery);
+    return { rows, looked: data.length, last: data.at(-1)?.id, more: has_more && !past };
   }
 }
+
+const size = (after: string | undefined): number => (after === undefined ? FIRST : PAGE);
 
 function ofOneEvent(event: WebhookEvent): Row {
   const { object } = event.data;
@@ -112,7 +129,7 @@ function ofOneEvent(event: WebhookEvent): Row {
     event: event.id,
     type: event.type,
     shown: ofEvent(event.delivery_counts),
-    subject: typeof object["id"] === "string" ? object["id"] : "",
+    subject: object.id,
     amount: amount(object),
     created: event.created,
   };

@@ -2,8 +2,7 @@
 
 import type { IconName } from "../components/Icon.svelte";
 import type { Tone } from "../components/Status.svelte";
-import type { Attempt, Delivery, DeliveryCounts, Endpoint } from "./api";
-import type { Health } from "./statistics";
+import type { Attempt, Delivery, DeliveryCounts, Endpoint, Health } from "./api";
 import { t } from "./text";
 import { now, span } from "./time.svelte";
 

@@ -1,36 +1,7 @@
 // Numbers over time, as the service counts them.
 
-import { get, query } from "./api";
+import { get, query, type Health, type Numbers, type Statistics } from "./api";
 import { now } from "./time.svelte";
-
-export interface Counts {
-  attempts: { succeeded: number; failed: number; failures: Record<string, number> };
-  deliveries: { succeeded: number; abandoned: number };
-  /** Of answers; null where there was none. */
-  latency_ms: { p50: number; p95: number; p99: number } | null;
-}
-
-export interface Statistics {
-  from: number;
-  to: number;
-  bucket_seconds: number;
-  total: Counts;
-  data: (Counts & { start: number })[];
-  webhook_endpoints: (Counts & { webhook_endpoint: string })[];
-}
-
-export interface Health {
-  failing_since: number | null;
-  disables_at: number | null;
-  last_success: { at: number } | null;
-  last_failure: { at: number; code: string; message: string } | null;
-  pending: number;
-  held: number;
-  last_hour: Counts;
-  last_day: Counts;
-  last_7_days: Counts;
-  last_30_days: Counts;
-}
 
 export const RANGES = { "1h": 3_600, "24h": 86_400, "7d": 7 * 86_400, "30d": 30 * 86_400 } as const;
 export type Range = keyof typeof RANGES;
@@ -45,7 +16,7 @@ export function statistics(range: Range, endpoint: string, signal?: AbortSignal)
 export const health = (endpoint: string, signal?: AbortSignal): Promise<Health> =>
   get(`/v1/webhook_endpoints/${endpoint}/health`, signal);
 
-export const attempts = (counts: Counts): number => counts.attempts.succeeded + counts.attempts.failed;
+export const attempts = (counts: Numbers): number => counts.attempts.succeeded + counts.attempts.failed;
 
 /** A day by hours, whatever the buckets are. */
 export interface Hourly {

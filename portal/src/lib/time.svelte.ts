@@ -34,6 +34,12 @@ export const timeOfDay = (seconds: number): string => clock.format(seconds * 100
 export const utc = (seconds: number): string =>
   `${new Date(seconds * 1000).toISOString().replace("T", " ").slice(0, 19)} UTC`;
 
+/** As an input of `datetime-local` writes it, in the viewer's zone. */
+export function written(seconds: number): string {
+  const date = new Date(seconds * 1000);
+  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
 const STEPS: [number, string][] = [
   [86_400, "d"],
   [3_600, "h"],
@@ -41,17 +47,18 @@ const STEPS: [number, string][] = [
   [1, "s"],
 ];
 
-/** A span in its one or two largest units, such as `2h 5m`. */
+/** A span in its largest unit and, where there is any, the next one, such as `2h 5m`. */
 export function span(seconds: number): string {
-  let rest = Math.max(0, Math.round(seconds));
-  const parts: string[] = [];
-  for (const [size, unit] of STEPS) {
+  const whole = Math.max(0, Math.round(seconds));
+  const largest = STEPS.findIndex(([size]) => whole >= size);
+  if (largest < 0) return "0s";
+  let rest = whole;
+  const parts = STEPS.slice(largest, largest + 2).map(([size, unit]) => {
     const count = Math.floor(rest / size);
-    if (count > 0 || (parts.length === 0 && size === 1)) parts.push(`${count}${unit}`);
     rest -= count * size;
-    if (parts.length === 2) break;
-  }
-  return parts.join(" ");
+    return count > 0 ? `${count}${unit}` : "";
+  });
+  return parts.join(" ").trim();
 }
 
 /** How long ago, or in how long. */

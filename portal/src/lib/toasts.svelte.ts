@@ -15,6 +15,8 @@ class Toasts {
   private next = 0;
 
   say(text: string, bad = false): void {
+    // What fails again and again is said once.
+    if (bad && this.all.some((one) => one.bad && one.text === text)) return;
     const id = this.next++;
     this.all.push({ id, text, bad });
     if (!bad) setTimeout(() => this.close(id), SHOWN_MS);
