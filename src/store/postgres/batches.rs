@@ -220,10 +220,10 @@ pub(super) async fn insert_where_unchanged(
     let insert = sqlx::query(concat!(
         insert_events!(
             "WITH standing AS MATERIALIZED ( \
-               SELECT e.id, e.xmin::text AS version FROM webhook_endpoints e \
-                 JOIN unnest($19::text[], $20::boolean[]) AS tenant (merchant_id, livemode) \
-                   ON e.merchant_id = tenant.merchant_id AND e.livemode = tenant.livemode \
-               WHERE e.deleted_at IS NULL ORDER BY e.id FOR SHARE OF e), \
+               SELECT e.id, e.version FROM unnest($19::text[], $20::boolean[]) AS tenant (merchant_id, livemode) \
+                 CROSS JOIN LATERAL ( \
+                   SELECT id, xmin::text AS version FROM webhook_endpoints WHERE merchant_id = tenant.merchant_id \
+                     AND livemode = tenant.livemode AND deleted_at IS NULL ORDER BY id FOR SHARE) e), \
              wanted AS MATERIALIZED ( \
                SELECT * FROM unnest($23::text[], $24::boolean[], $25::text[], $26::bytea[], $27::text[]) \
                  AS key (merchant_id, livemode, key, fingerprint, event_id)), \
