@@ -100,9 +100,13 @@ pub(super) async fn remembered(
 /// The tenants' endpoints, which do not change until the transaction ends: whoever changes one waits, and finds all
 /// deliveries made here when it has its deliveries follow.
 pub(super) async fn endpoints_of(write: &mut Write, tenants: &[&Tenant]) -> Result<Vec<DestinationRow>> {
+    // From the tenants to their endpoints: a join may be planned the other way while there are few endpoints, and kept.
     let locked = sqlx::query(locking_destinations!(
-        "JOIN unnest($1::text[], $2::boolean[]) AS tenant (merchant_id, livemode) \
-           ON e.merchant_id = tenant.merchant_id AND e.livemode = tenant.livemode WHERE e.deleted_at IS NULL"
+        "WHERE e.deleted_at IS NULL AND e.id = ANY (ARRAY( \
+           SELECT of_tenant.id FROM unnest($1::text[], $2::boolean[]) AS tenant (merchant_id, livemode) \
+             CROSS JOIN LATERAL ( \
+               SELECT w.id FROM webhook_endpoints w WHERE w.merchant_id = tenant.merchant_id \
+                 AND w.livemode = tenant.livemode AND w.deleted_at IS NULL OFFSET 0) of_tenant))"
     ))
     .bind(tenants.iter().map(|tenant| tenant.merchant_id.as_str()).collect::<Vec<_>>())
     .bind(tenants.iter().map(|tenant| tenant.livemode).collect::<Vec<_>>())

@@ -195,7 +195,7 @@ async fn payloads_that_wait_beyond_the_bound_are_refused_at_once_and_the_others_
 async fn a_statement_that_takes_too_long_is_ended_and_answered_503() {
     let database = database().await;
     let mut command = database.serve();
-    command.env("K_WEBHOOKS__DATABASE__STATEMENT_TIMEOUT", "300ms");
+    command.env("K_WEBHOOKS__DATABASE__STATEMENT_TIMEOUT", "2s");
     let process = Process::start(command).await;
     process.internal().post("/v1/events", charge()).await.expect(201);
     let mut rival = PgConnection::connect(&database.url).await.unwrap();
