@@ -27,6 +27,21 @@ async fn deliveries(process: &Process) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn what_is_remembered_is_not_read_again() {
+    let database = database().await;
+    let process = api(&database).await;
+    let endpoint = json!({ "url": "http://127.0.0.1:20000/" });
+    process.merchant().await.post("/v1/webhook_endpoints", endpoint).await.expect(201);
+    deliveries(&process).await;
+    let mut rival = PgConnection::connect(&database.url).await.unwrap();
+    // Whoever reads an endpoint to send to reads its secrets too, and would wait here until it is answered 503.
+    rival.execute("BEGIN; LOCK TABLE signing_secrets IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    process.internal().post("/v1/events", charge()).await.expect(201);
+    rival.execute("ROLLBACK").await.unwrap();
+    assert_eq!(database.rows("SELECT id FROM deliveries").await.len(), 2);
+}
+
+#[tokio::test]
 async fn an_event_goes_to_the_endpoints_as_another_process_left_them() {
     let database = database().await;
     let (remembering, changing) = (api(&database).await, api(&database).await);
