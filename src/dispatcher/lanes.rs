@@ -18,12 +18,6 @@ const IDLE_LANES_MAX: usize = 256;
 /// ladders they must not pass for endpoints that answer.
 const TROUBLED_LANES_MAX: usize = 16_384;
 
-/// How many deliveries may wait in a lane that sends so many at once. It grows with the square: a quick endpoint answers
-/// many times while more are claimed and must not run dry, and one that never answers keeps few places from the others.
-fn waiting_max(width: usize) -> usize {
-    width * width / 2
-}
-
 /// What an attempt said about its endpoint's ability to take more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
@@ -102,8 +96,18 @@ struct Lane {
 }
 
 impl Lane {
+    /// How many deliveries may wait. It grows with the square: a quick endpoint answers many times while more are claimed
+    /// and must not run dry, and one that never answers keeps few places from the others. None for one that has not
+    /// answered yet: of a hundred that hang, they would be claimed only to go back.
+    fn waiting_max(&self) -> usize {
+        match self.pace {
+            Pace::KeepsUp | Pace::FallsBehind => self.width * self.width / 2,
+            Pace::Unknown => 0,
+        }
+    }
+
     fn room(&self) -> usize {
-        (self.width + waiting_max(self.width)).saturating_sub(self.in_hand())
+        (self.width + self.waiting_max()).saturating_sub(self.in_hand())
     }
 
     fn in_hand(&self) -> usize {
@@ -174,7 +178,7 @@ impl Lanes {
     fn lane_room(&self, id: EndpointId) -> (usize, Pace) {
         match self.by_endpoint.get(&id) {
             Some(lane) => (lane.room(), lane.pace),
-            None => (self.fresh_width() + waiting_max(self.fresh_width()), Pace::Unknown),
+            None => (self.fresh_width(), Pace::Unknown),
         }
     }
 
@@ -303,8 +307,9 @@ impl Lanes {
         if pace != Pace::Unknown {
             lane.pace = pace;
         }
-        let waiting_max = waiting_max(lane.width);
-        let withdrawn: Vec<_> = lane.waiting.drain(lane.waiting.len().min(waiting_max.max(1))..).collect();
+        let waiting_max = lane.waiting_max();
+        let withdrawn: Vec<_> =
+            lane.waiting.drain(lane.waiting.len().min(waiting_max.max(lane.width))..).collect();
         if !withdrawn.is_empty() {
             lane.backlog_at = Some(looks);
         }

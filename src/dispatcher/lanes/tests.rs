@@ -62,13 +62,18 @@ impl Fixture {
 fn a_lane_starts_narrow_widens_with_answers_and_halves_when_its_endpoint_falls_behind() {
     let mut fixture = Fixture::new(100, 8);
     let endpoint = fixture.endpoint();
-    assert_eq!(fixture.offer(endpoint, 100), 12, "what does not fit is given back");
+    assert_eq!(
+        fixture.offer(endpoint, 100),
+        4,
+        "what does not fit is given back, and nothing waits for an unknown one"
+    );
     assert_eq!(fixture.start().len(), 4);
     fixture.lanes.sent(endpoint, Pace::KeepsUp);
+    assert_eq!(fixture.offer(endpoint, 100), 14, "five under way, and twelve that wait");
     assert_eq!(fixture.start().len(), 2, "one place freed and one more");
     let sent = fixture.lanes.sent(endpoint, Pace::FallsBehind);
-    assert_eq!(sent.withdrawn.len(), 4, "of six that wait behind two");
-    assert!(fixture.start().is_empty(), "five are still under way, and two are allowed");
+    assert_eq!(sent.withdrawn.len(), 10, "of twelve that wait behind two");
+    assert!(fixture.start().is_empty(), "four are still under way, and two are allowed");
     for _ in 0..4 {
         fixture.lanes.sent(endpoint, Pace::FallsBehind);
     }
@@ -140,14 +145,12 @@ fn endpoints_in_trouble_share_half_of_the_places_and_are_remembered_while_they_a
     fixture.lanes.claiming();
     let taken: usize = dead.iter().map(|endpoint| fixture.offer(*endpoint, 10)).sum();
     assert_eq!((taken, fixture.start().len()), (50, 50), "one each, and half of the places in all");
-    let (fresh, second) = (fixture.endpoint(), fixture.endpoint());
-    assert_eq!(fixture.offer(fresh, 100), 12, "of which nothing is known");
+    let fresh: Vec<_> = (0..7).map(|_| fixture.endpoint()).collect();
+    let taken: Vec<_> = fresh.iter().map(|endpoint| fixture.offer(*endpoint, 100)).collect();
+    assert_eq!(taken, [4, 4, 4, 4, 4, 4, 1], "a quarter is left to those that answer");
     fixture.start();
-    assert_eq!(fixture.offer(second, 100), 12);
-    let third = fixture.endpoint();
-    assert_eq!(fixture.offer(third, 100), 1, "a quarter is left to those that answer");
-    fixture.lanes.sent(fresh, Pace::KeepsUp);
-    assert_eq!(fixture.offer(fresh, 100), 6, "all that its lane has room for");
+    fixture.lanes.sent(fresh[0], Pace::KeepsUp);
+    assert_eq!(fixture.offer(fresh[0], 100), 14, "all that its lane has room for");
     fixture.lanes.sent(dead[0], Pace::KeepsUp);
     assert_eq!(fixture.lanes.troubled, 49);
     assert_eq!(fixture.offer(dead[1], 1), 0, "one attempt at a time");
@@ -157,18 +160,19 @@ fn endpoints_in_trouble_share_half_of_the_places_and_are_remembered_while_they_a
 #[test]
 fn an_endpoint_that_was_left_because_shared_places_were_taken_is_asked_for_when_some_are_free() {
     let mut fixture = Fixture::new(32, 8);
-    let hanging: Vec<_> = (0..2).map(|_| fixture.endpoint()).collect();
+    let hanging: Vec<_> = (0..6).map(|_| fixture.endpoint()).collect();
     for endpoint in &hanging {
-        assert_eq!(fixture.offer(*endpoint, 12), 12);
+        assert_eq!(fixture.offer(*endpoint, 4), 4);
     }
     fixture.start();
     let fresh = fixture.endpoint();
     fixture.lanes.claiming();
-    assert!(!fixture.lanes.left_due(&[fresh]), "the two have all that untried endpoints share");
+    assert!(!fixture.lanes.left_due(&[fresh]), "the six have all that untried endpoints share");
     assert_eq!(fixture.lanes.free(fresh), 0);
-    let sent = fixture.lanes.sent(hanging[0], Pace::FallsBehind);
-    assert!(sent.claim, "most of what waited went back");
-    assert!(fixture.lanes.free(fresh) > 4);
+    let asked: Vec<_> =
+        hanging.iter().map(|endpoint| fixture.lanes.sent(*endpoint, Pace::FallsBehind).claim).collect();
+    assert_eq!(asked, [false, false, false, false, true, true], "a place or two are not worth a look");
+    assert_eq!(fixture.lanes.free(fresh), 4);
     fixture.lanes.claiming();
     assert!(!fixture.lanes.sent(hanging[1], Pace::Unknown).claim, "nothing was left since");
 }
