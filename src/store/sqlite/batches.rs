@@ -6,6 +6,7 @@
 
 use std::{collections::HashSet, sync::LazyLock};
 
+use super::one_statement::{execute, fetch_all};
 use serde_json::json;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection, sqlite::SqliteQueryResult};
 
@@ -89,7 +90,7 @@ pub(super) async fn remembered(
         for (tenant, key) in keys {
             lookup = lookup.bind(tenant.merchant_id.as_str()).bind(tenant.livemode).bind(*key).bind(now.0);
         }
-        remembered.extend(lookup.fetch_all(&mut **write).await?);
+        remembered.extend(fetch_all(write, lookup).await?);
     }
     Ok(remembered)
 }
@@ -110,7 +111,7 @@ pub(super) async fn endpoints_of(write: &mut Write, tenants: &[&Tenant]) -> Resu
         for tenant in tenants {
             lookup = lookup.bind(tenant.merchant_id.as_str()).bind(tenant.livemode);
         }
-        endpoints.extend(lookup.fetch_all(&mut **write).await?);
+        endpoints.extend(fetch_all(write, lookup).await?);
     }
     Ok(endpoints)
 }
@@ -138,7 +139,7 @@ pub(super) async fn insert_keys(
             insert = insert.bind(values.key.as_str()).bind(values.fingerprint.to_vec());
             insert = insert.bind(values.event_id.to_string()).bind(ends_at.0);
         }
-        insert.execute(&mut **write).await?;
+        execute(write, insert).await?;
     }
     Ok(keys.len())
 }
@@ -177,7 +178,7 @@ pub(super) async fn insert_events(
             insert = insert.bind(event.only_endpoint.map(|endpoint| endpoint.to_string()));
             insert = insert.bind(event.trace.map(|trace| trace.to_string()));
         }
-        insert.execute(&mut **write).await?;
+        execute(write, insert).await?;
     }
     for deliveries in deliveries.chunks(ROWS_MAX) {
         let mut insert = sqlx::query(INSERT_DELIVERIES.text(deliveries.len()));
@@ -188,7 +189,7 @@ pub(super) async fn insert_events(
             insert = insert.bind(delivery.next_attempt_at(now)).bind(delivery.claimable_at(now));
             insert = insert.bind(delivery.lease_token()).bind(now.0);
         }
-        insert.execute(&mut **write).await?;
+        execute(write, insert).await?;
     }
     Ok(())
 }
@@ -225,7 +226,7 @@ pub(super) async fn destinations(write: &mut Write, endpoints: &[&str]) -> Resul
          WHERE e.status = 'enabled' AND e.deleted_at IS NULL AND e.id IN "
     );
     let mut lookup = over_ids(before, endpoints.iter().copied(), " ORDER BY e.id, s.id DESC");
-    Ok(lookup.build_query_as().fetch_all(&mut **write).await?)
+    Ok(fetch_all(write, lookup.build_query_as()).await?)
 }
 
 /// Due deliveries of the endpoints in a JSON list of pairs, of each as many as its pair says and at most `$3`: a `LIMIT`
@@ -256,11 +257,11 @@ pub(super) async fn lease_due(
     for alike in lanes.chunk_by(|(_, one), (_, next)| one.ilog2() == next.ilog2()) {
         let most = alike.iter().map(|(_, number)| *number).max();
         let pick = sqlx::query_as(PICK).bind(json(alike)).bind(now.0).bind(most);
-        due.extend(pick.fetch_all(&mut **write).await?);
+        due.extend(fetch_all(write, pick).await?);
     }
     let ids: Vec<&str> = due.iter().map(|row| row.id.as_str()).collect();
     let lease = sqlx::query(LEASE).bind(offer.token.to_string()).bind(offer.until.0).bind(json(&ids));
-    let leased = affected(&lease.execute(&mut **write).await?);
+    let leased = affected(&execute(write, lease).await?);
     expect_affected("deliveries", leased, due.len())?;
     Ok(due)
 }
@@ -285,7 +286,7 @@ pub(super) async fn release(write: &mut Write, leases: &[(DeliveryId, LeaseToken
         for (id, lease) in leases {
             release = release.bind(id.to_string()).bind(lease.to_string());
         }
-        release.execute(&mut **write).await?;
+        execute(write, release).await?;
     }
     Ok(())
 }
@@ -297,7 +298,7 @@ pub(super) async fn standings(write: &mut Write, ids: &[String]) -> Result<Vec<S
         ids.iter().map(String::as_str),
         "",
     );
-    Ok(lookup.build_query_as().fetch_all(&mut **write).await?)
+    Ok(fetch_all(write, lookup.build_query_as()).await?)
 }
 
 /// How these endpoints fail, as far as they do.
@@ -305,7 +306,7 @@ pub(super) async fn lock_failing(write: &mut Write, endpoints: &[&str]) -> Resul
     let before =
         concat!("SELECT ", failing_columns!(), " FROM failing_endpoints WHERE webhook_endpoint_id IN ");
     let mut lookup = over_ids(before, endpoints.iter().copied(), "");
-    Ok(lookup.build_query_as().fetch_all(&mut **write).await?)
+    Ok(fetch_all(write, lookup.build_query_as()).await?)
 }
 
 macro_rules! update_attempted {
@@ -381,18 +382,19 @@ async fn store_some_attempts(
         update = update.bind(change.abandoned_at().map(|at| at.0)).bind(result.failed());
         update = update.bind(result.attempt.started_at.0);
     }
-    let updated = affected(&update.execute(&mut **write).await?);
+    let updated = affected(&execute(write, update).await?);
     let mut attempts: Vec<_> = changes
         .iter()
         .map(|change| (change.result.delivery_id.to_string(), &change.result.attempt))
         .collect();
     // Asked only where some are missing: each row that a statement answers wakes whoever reads it.
     if updated < changes.len() {
-        let mut lookup = sqlx::query_scalar(UPDATED.text(changes.len()));
+        let mut lookup = sqlx::query_as::<_, (String,)>(UPDATED.text(changes.len()));
         for (id, attempt) in &attempts {
             lookup = lookup.bind(id.clone()).bind(attempt.number);
         }
-        let ids: HashSet<String> = lookup.fetch_all(&mut **write).await?.into_iter().collect();
+        let ids: Vec<(String,)> = fetch_all(write, lookup).await?;
+        let ids: HashSet<String> = ids.into_iter().map(|(id,)| id).collect();
         expect_affected("deliveries", ids.len(), updated)?;
         attempts.retain(|(id, _)| ids.contains(id));
     }
@@ -409,14 +411,14 @@ async fn store_some_attempts(
         insert = insert.bind(attempt.response_headers.as_ref().map(ResponseHeaders::as_str));
         insert = insert.bind(attempt.response_body.as_deref()).bind(attempt.address.as_deref());
     }
-    insert.execute(&mut **write).await?;
+    execute(write, insert).await?;
     Ok(attempts.into_iter().map(|(id, _)| id).collect())
 }
 
 /// Removes events below `cut` that have no open delivery, with all that belongs to them; answers how many events.
 pub(super) async fn prune(write: &mut Write, cut: &str, limit: i64) -> Result<usize> {
     let prunable = sqlx::query_as(PRUNABLE_EVENTS).bind(cut).bind(limit);
-    let ids: Vec<(String,)> = prunable.fetch_all(&mut **write).await?;
+    let ids: Vec<(String,)> = fetch_all(write, prunable).await?;
     if ids.is_empty() {
         return Ok(0);
     }
@@ -426,7 +428,7 @@ pub(super) async fn prune(write: &mut Write, cut: &str, limit: i64) -> Result<us
         ("DELETE FROM events WHERE id IN ", ""),
     ] {
         let mut delete = over_ids(before, ids.iter().map(|(id,)| id.as_str()), after);
-        delete.build().execute(&mut **write).await?;
+        execute(write, delete.build()).await?;
     }
     Ok(ids.len())
 }

@@ -6,6 +6,7 @@
 mod batches;
 mod connect;
 mod inspect;
+mod one_statement;
 #[path = "../operations/mod.rs"]
 mod operations;
 mod values;

@@ -17,6 +17,7 @@ use std::{
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use tokio::sync::{Mutex, OwnedMutexGuard, SetOnce};
 
+use super::one_statement::execute;
 use crate::store::{PoolUse, Result, pool::Waiting};
 
 /// How long an operation waits for its turn before the database counts as unavailable.
@@ -55,7 +56,7 @@ impl Writer {
         turn.commit_open().await;
         let mut write =
             Write { turns: Arc::clone(&self.turns), turn: Some(turn), shared: None, joined: false };
-        write.execute("BEGIN IMMEDIATE").await?;
+        execute(&mut write, "BEGIN IMMEDIATE").await?;
         Ok(write)
     }
 
@@ -65,7 +66,7 @@ impl Writer {
         let joined = turn.open.is_some();
         let shared = Some(Arc::clone(turn.open.get_or_insert_default()));
         let mut write = Write { turns: Arc::clone(&self.turns), turn: Some(turn), shared, joined };
-        write.execute(if joined { "SAVEPOINT joined" } else { "BEGIN IMMEDIATE" }).await?;
+        execute(&mut write, if joined { "SAVEPOINT joined" } else { "BEGIN IMMEDIATE" }).await?;
         Ok(write)
     }
 
@@ -106,7 +107,7 @@ impl Turn {
         if self.open.is_none() {
             return;
         }
-        let committed = self.connection().execute("COMMIT").await;
+        let committed = execute(self.connection(), "COMMIT").await;
         if committed.is_err() {
             // It fails where SQLite has rolled back itself.
             let _ = self.connection().execute("ROLLBACK").await;
@@ -150,12 +151,12 @@ pub(super) struct Write {
 impl Write {
     pub(super) async fn commit(mut self) -> Result<()> {
         let Some(outcome) = self.shared.clone() else {
-            self.execute("COMMIT").await?;
+            execute(&mut self, "COMMIT").await?;
             self.turn = None;
             return Ok(());
         };
         if self.joined {
-            self.execute("RELEASE joined").await?;
+            execute(&mut self, "RELEASE joined").await?;
         }
         // Those who wait have their turns now; without any, this one has it again at once.
         self.turn = None;
