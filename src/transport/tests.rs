@@ -11,7 +11,11 @@ use std::{convert::Infallible, future::ready, net::SocketAddr, sync::Arc};
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{io::AsyncWriteExt as _, net::TcpListener, sync::oneshot};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpListener, TcpSocket},
+    sync::oneshot,
+};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -28,9 +32,11 @@ fn failure(exchange: &Exchange) -> (FailureCode, &str) {
     (failure.code, &failure.message)
 }
 
-/// An address of this machine that nothing listens on.
-async fn refused() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+/// An address of this machine that nothing listens on. It stays bound, so that nobody else comes to listen there.
+fn refused() -> SocketAddr {
+    let socket = Box::leak(Box::new(TcpSocket::new_v4().unwrap()));
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket.local_addr().unwrap()
 }
 
 #[tokio::test]
@@ -163,7 +169,7 @@ async fn a_connection_that_breaks_is_a_connection_failure() {
 
 #[tokio::test]
 async fn a_refused_connection_tells_the_address() {
-    let address = refused().await;
+    let address = refused();
     let exchange = post(&patient(), format!("http://{address}/")).await;
     let message = format!("cannot connect to {address}: connection refused");
     assert_eq!(failure(&exchange), (FailureCode::Connection, message.as_str()));

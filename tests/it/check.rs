@@ -16,7 +16,10 @@ use k_webhooks::{
 };
 use serde_json::Value;
 use sha2::Sha256;
-use tokio::{net::TcpListener, process::Command};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    process::Command,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::process::PROGRAM;
@@ -284,9 +287,10 @@ async fn the_report_says_what_was_answered_and_what_to_change_and_may_be_of_some
 
 #[tokio::test]
 async fn a_receiver_that_is_not_there_and_a_secret_that_is_none_are_said_to_be() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    drop(listener);
+    // Bound, so that nobody else listens there meanwhile either.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/", socket.local_addr().unwrap());
     let output = run(&url, &[]).await;
     assert_eq!(output.status.code(), Some(1));
     let report = String::from_utf8(output.stdout).unwrap();

@@ -147,7 +147,7 @@ async fn a_receiver_is_called_through_a_socks5_proxy_by_its_name() {
 #[tokio::test]
 async fn what_a_proxy_refuses_is_told_without_telling_of_the_proxy_and_the_operator_finds_it_in_the_log() {
     use FailureCode::{AddressForbidden, Connection};
-    let nowhere = refused().await;
+    let nowhere = refused();
     let unreachable = |why: &str| (Connection, format!("no connection was made: {why}"));
     let refusal = "the network that deliveries come from does not let this address be called";
     let refusal = (AddressForbidden, refusal.to_owned());
