@@ -94,21 +94,25 @@ async fn deliveries_that_wait_elsewhere_follow_their_endpoint_to_its_new_address
 #[tokio::test]
 async fn a_process_that_is_told_to_stop_gives_its_leases_back_and_another_goes_on_at_once() {
     let database = database().await;
-    let receiver = Receiver::start(Act::Hang).await;
+    let receiver = Receiver::start(Act::status(200)).await;
     let mut command = patient(&database);
     command.env("K_WEBHOOKS__SHUTDOWN__GRACE", "100ms");
     let mut leaving = listening(command, "all").await;
     endpoint(&leaving, &receiver).await;
+    leaving.internal().post("/v1/events", charge()).await.expect(201);
+    leaving.until_logged("delivered").await;
+    receiver.now(Act::Hang);
     for _ in 0..10 {
         leaving.internal().post("/v1/events", charge()).await.expect(201);
     }
-    receiver.until(4).await;
+    // It has leased all of them: five are under way, and five wait in the lane of an endpoint that has answered.
+    receiver.until(6).await;
     let staying = listening(patient(&database), "all").await;
     receiver.now(Act::status(200));
     leaving.terminate();
     assert_eq!(leaving.child.wait().await.unwrap().code(), Some(0));
     // The leases would have lasted half an hour.
-    receiver.until(14).await;
+    receiver.until(16).await;
     staying.terminate();
 }
 
