@@ -34,7 +34,7 @@ pub const PER_SECOND_MAX: u32 = 100;
 pub const PER_SECOND_DEFAULT: u32 = 10;
 
 /// Deliveries of one backfill that are due or under way at a time. They are all that a live event of the same endpoint can
-/// find before it, and fewer than a lane takes whose endpoint has answered, so that there is room beside them.
+/// find before it, and fewer than a new lane takes from its endpoint's first answer on, so that there is room beside them.
 pub const IN_HAND_MAX: u32 = 8;
 
 /// Deliveries of one backfill that are open at a time, those that wait for another attempt included: where an endpoint

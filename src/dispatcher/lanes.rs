@@ -308,6 +308,7 @@ impl Lanes {
             lane.pace = pace;
         }
         let waiting_max = lane.waiting_max();
+        // What the lane could send stays: it may wait for a place among all.
         let withdrawn: Vec<_> =
             lane.waiting.drain(lane.waiting.len().min(waiting_max.max(lane.width))..).collect();
         if !withdrawn.is_empty() {

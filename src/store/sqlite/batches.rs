@@ -6,12 +6,12 @@
 
 use std::{collections::HashSet, sync::LazyLock};
 
-use super::one_statement::{execute, fetch_all};
 use serde_json::json;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection, sqlite::SqliteQueryResult};
 
 use super::{
     Write,
+    one_statement::{execute, fetch_all},
     values::{OverRows, ROWS_MAX},
 };
 use crate::{

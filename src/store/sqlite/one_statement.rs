@@ -1,7 +1,8 @@
 //! Running one statement without waiting for its end twice.
 //!
 //! A statement is over with its result. sqlx waits on for the end of all results, with which the connection's thread comes
-//! a moment later: a second change of threads for each statement.
+//! a moment later: a second change of threads for each statement. A text of several statements would end here after its
+//! first; such a text is for sqlx's own `execute`.
 
 use futures_util::TryStreamExt as _;
 use sqlx::{
