@@ -4,40 +4,40 @@
 //! and the write with it, and SQLite need not keep a copy of every page in order to take back the statement alone. 256
 //! deliveries to as many endpoints take SQLite alone 3.1 ms of CPU so, and took 6.6.
 
-use std::{collections::HashSet, sync::LazyLock};
+use std::sync::LazyLock;
 
 use serde_json::json;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection, sqlite::SqliteQueryResult};
+use sqlx::{
+    QueryBuilder, Sqlite, SqliteConnection,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteQueryResult},
+};
 
+pub(super) use super::attempts::store_attempts;
 use super::{
     Write,
-    one_statement::{execute, fetch_all},
-    values::{OverRows, ROWS_MAX},
+    values::{OverRows, ROWS_MAX, room},
 };
 use crate::{
     clock::UnixMs,
-    delivery::AbandonedReason,
     id::{DeliveryId, LeaseToken},
     merchant::Tenant,
     store::{
         LeaseOffer, Result,
         rows::{
-            Change, DeliveryValues, DestinationRow, Endpoints, EventValues, FailingRow, KeyValues,
-            KnownEventRow, LeasedRow, RememberedRow, StandingRow, expect_affected, portal::CountRow,
+            DeliveryValues, DestinationRow, EventValues, FailingRow, KeyValues, KnownEventRow, LeasedRow,
+            RememberedRow, StandingRow, expect_affected, portal::CountRow,
         },
-        sql::{
-            destination_columns,
-            health::{failing_columns, leaves_endpoint},
-            portal::count_columns,
-        },
+        sql::{destination_columns, health::failing_columns, portal::count_columns},
     },
-    transport::ResponseHeaders,
 };
 
 const PRUNABLE_EVENTS: &str = "SELECT e.id FROM events e WHERE e.id < $1 AND NOT EXISTS \
      (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.status IN ('pending', 'held')) ORDER BY e.id LIMIT $2";
 
-fn affected(result: &SqliteQueryResult) -> usize {
+pub(super) type Statement = Query<'static, Sqlite, SqliteArguments>;
+
+pub(super) fn affected(result: &SqliteQueryResult) -> usize {
     usize::try_from(result.rows_affected()).unwrap_or(usize::MAX)
 }
 
@@ -90,7 +90,7 @@ pub(super) async fn remembered(
         for (tenant, key) in keys {
             lookup = lookup.bind(tenant.merchant_id.as_str()).bind(tenant.livemode).bind(*key).bind(now.0);
         }
-        remembered.extend(fetch_all(write, lookup).await?);
+        remembered.extend(write.fetch_all(lookup).await?);
     }
     Ok(remembered)
 }
@@ -111,7 +111,7 @@ pub(super) async fn endpoints_of(write: &mut Write, tenants: &[&Tenant]) -> Resu
         for tenant in tenants {
             lookup = lookup.bind(tenant.merchant_id.as_str()).bind(tenant.livemode);
         }
-        endpoints.extend(fetch_all(write, lookup).await?);
+        endpoints.extend(write.fetch_all(lookup).await?);
     }
     Ok(endpoints)
 }
@@ -139,16 +139,17 @@ pub(super) async fn insert_keys(
             insert = insert.bind(values.key.as_str()).bind(values.fingerprint.to_vec());
             insert = insert.bind(values.event_id.to_string()).bind(ends_at.0);
         }
-        execute(write, insert).await?;
+        write.execute(insert).await?;
     }
     Ok(keys.len())
 }
 
+const EVENT_COLUMNS: usize = 8;
 static INSERT_EVENTS: LazyLock<OverRows> = LazyLock::new(|| {
     OverRows::new(
         "INSERT OR FAIL INTO events (id, merchant_id, livemode, type, created_at, body, only_endpoint_id, \
            traceparent) SELECT * FROM",
-        8,
+        EVENT_COLUMNS,
         "WHERE column1 IS NOT NULL",
     )
 });
@@ -162,6 +163,9 @@ static INSERT_DELIVERIES: LazyLock<OverRows> = LazyLock::new(|| {
     )
 });
 
+static INSERT_BOTH: LazyLock<OverRows> =
+    LazyLock::new(|| OverRows::both("", &INSERT_EVENTS, &INSERT_DELIVERIES));
+
 /// Inserts events and their deliveries.
 pub(super) async fn insert_events(
     write: &mut Write,
@@ -169,29 +173,48 @@ pub(super) async fn insert_events(
     deliveries: &[DeliveryValues],
     now: UnixMs,
 ) -> Result<()> {
+    // As it is where each event goes to one endpoint.
+    if events.len() <= ROWS_MAX && room(events.len()) == room(deliveries.len()) && !events.is_empty() {
+        let insert = bind_events(sqlx::query(INSERT_BOTH.text(events.len())), events);
+        let insert = bind_nulls(insert, (room(events.len()) - events.len()) * EVENT_COLUMNS);
+        let [_, _] = write.execute_all(bind_deliveries(insert, deliveries, now)).await?;
+        return Ok(());
+    }
     for events in events.chunks(ROWS_MAX) {
-        let mut insert = sqlx::query(INSERT_EVENTS.text(events.len()));
-        for event in events {
-            insert = insert.bind(event.id.to_string()).bind(event.tenant.merchant_id.as_str());
-            insert = insert.bind(event.tenant.livemode).bind(event.event_type.as_str());
-            insert = insert.bind(event.created_at.0).bind(event.body.as_ref());
-            insert = insert.bind(event.only_endpoint.map(|endpoint| endpoint.to_string()));
-            insert = insert.bind(event.trace.map(|trace| trace.to_string()));
-        }
-        execute(write, insert).await?;
+        write.execute(bind_events(sqlx::query(INSERT_EVENTS.text(events.len())), events)).await?;
     }
     for deliveries in deliveries.chunks(ROWS_MAX) {
-        let mut insert = sqlx::query(INSERT_DELIVERIES.text(deliveries.len()));
-        for delivery in deliveries {
-            insert = insert.bind(delivery.id.to_string()).bind(delivery.tenant.merchant_id.as_str());
-            insert = insert.bind(delivery.tenant.livemode).bind(delivery.event_id.to_string());
-            insert = insert.bind(delivery.endpoint_id.to_string()).bind(delivery.status());
-            insert = insert.bind(delivery.next_attempt_at(now)).bind(delivery.claimable_at(now));
-            insert = insert.bind(delivery.lease_token()).bind(now.0);
-        }
-        execute(write, insert).await?;
+        let insert = sqlx::query(INSERT_DELIVERIES.text(deliveries.len()));
+        write.execute(bind_deliveries(insert, deliveries, now)).await?;
     }
     Ok(())
+}
+
+/// Binds so many nothings: what rows that are not there leave in a list that others follow.
+pub(super) fn bind_nulls(statement: Statement, count: usize) -> Statement {
+    (0..count).fold(statement, |statement, _| statement.bind(None::<i64>))
+}
+
+fn bind_events(mut insert: Statement, events: &[EventValues]) -> Statement {
+    for event in events {
+        insert = insert.bind(event.id.to_string()).bind(event.tenant.merchant_id.as_str());
+        insert = insert.bind(event.tenant.livemode).bind(event.event_type.as_str());
+        insert = insert.bind(event.created_at.0).bind(event.body.as_ref());
+        insert = insert.bind(event.only_endpoint.map(|endpoint| endpoint.to_string()));
+        insert = insert.bind(event.trace.map(|trace| trace.to_string()));
+    }
+    insert
+}
+
+fn bind_deliveries(mut insert: Statement, deliveries: &[DeliveryValues], now: UnixMs) -> Statement {
+    for delivery in deliveries {
+        insert = insert.bind(delivery.id.to_string()).bind(delivery.tenant.merchant_id.as_str());
+        insert = insert.bind(delivery.tenant.livemode).bind(delivery.event_id.to_string());
+        insert = insert.bind(delivery.endpoint_id.to_string()).bind(delivery.status());
+        insert = insert.bind(delivery.next_attempt_at(now)).bind(delivery.claimable_at(now));
+        insert = insert.bind(delivery.lease_token()).bind(now.0);
+    }
+    insert
 }
 
 /// Those of the ids that are events of the tenant's.
@@ -226,7 +249,7 @@ pub(super) async fn destinations(write: &mut Write, endpoints: &[&str]) -> Resul
          WHERE e.status = 'enabled' AND e.deleted_at IS NULL AND e.id IN "
     );
     let mut lookup = over_ids(before, endpoints.iter().copied(), " ORDER BY e.id, s.id DESC");
-    Ok(fetch_all(write, lookup.build_query_as()).await?)
+    Ok(write.fetch_all(lookup.build_query_as()).await?)
 }
 
 /// Due deliveries of the endpoints in a JSON list of pairs, of each as many as its pair says and at most `$3`: a `LIMIT`
@@ -257,11 +280,11 @@ pub(super) async fn lease_due(
     for alike in lanes.chunk_by(|(_, one), (_, next)| one.ilog2() == next.ilog2()) {
         let most = alike.iter().map(|(_, number)| *number).max();
         let pick = sqlx::query_as(PICK).bind(json(alike)).bind(now.0).bind(most);
-        due.extend(fetch_all(write, pick).await?);
+        due.extend(write.fetch_all(pick).await?);
     }
     let ids: Vec<&str> = due.iter().map(|row| row.id.as_str()).collect();
     let lease = sqlx::query(LEASE).bind(offer.token.to_string()).bind(offer.until.0).bind(json(&ids));
-    let leased = affected(&execute(write, lease).await?);
+    let leased = affected(&write.execute(lease).await?);
     expect_affected("deliveries", leased, due.len())?;
     Ok(due)
 }
@@ -286,7 +309,7 @@ pub(super) async fn release(write: &mut Write, leases: &[(DeliveryId, LeaseToken
         for (id, lease) in leases {
             release = release.bind(id.to_string()).bind(lease.to_string());
         }
-        execute(write, release).await?;
+        write.execute(release).await?;
     }
     Ok(())
 }
@@ -298,7 +321,7 @@ pub(super) async fn standings(write: &mut Write, ids: &[String]) -> Result<Vec<S
         ids.iter().map(String::as_str),
         "",
     );
-    Ok(fetch_all(write, lookup.build_query_as()).await?)
+    Ok(write.fetch_all(lookup.build_query_as()).await?)
 }
 
 /// How these endpoints fail, as far as they do.
@@ -306,119 +329,13 @@ pub(super) async fn lock_failing(write: &mut Write, endpoints: &[&str]) -> Resul
     let before =
         concat!("SELECT ", failing_columns!(), " FROM failing_endpoints WHERE webhook_endpoint_id IN ");
     let mut lookup = over_ids(before, endpoints.iter().copied(), "");
-    Ok(fetch_all(write, lookup.build_query_as()).await?)
-}
-
-macro_rules! update_attempted {
-    ($and:expr) => {
-        LazyLock::new(|| {
-            OverRows::new(
-                "UPDATE OR FAIL deliveries AS d SET attempt_count = column5, ladder_failures = column6, \
-                   status = column7, abandoned_reason = column8, abandoned_at = COALESCE(column10, d.abandoned_at), \
-                   next_attempt_at = column9, claimable_at = column9, lease_token = NULL FROM",
-                12,
-                concat!(
-                    "WHERE d.id = column1 AND d.lease_token = column2 AND d.status = column3 \
-                     AND d.window_started_at = column4",
-                    $and
-                ),
-            )
-        })
-    };
-}
-static UPDATE_ATTEMPTED: LazyLock<OverRows> = update_attempted!("");
-/// The same of those that leave their endpoint as it stands.
-static UPDATE_ATTEMPTED_ALONE: LazyLock<OverRows> =
-    update_attempted!(leaves_endpoint!("column11", "column12"));
-/// Of deliveries and numbers of attempts, those deliveries that are updated after that attempt, which is not stored yet.
-static UPDATED: LazyLock<OverRows> = LazyLock::new(|| {
-    OverRows::new(
-        "SELECT d.id FROM",
-        2,
-        "CROSS JOIN deliveries d ON d.id = column1 AND d.attempt_count = column2 \
-         WHERE NOT EXISTS (SELECT 1 FROM attempts a WHERE a.delivery_id = column1 AND a.number = column2)",
-    )
-});
-static INSERT_ATTEMPTS: LazyLock<OverRows> = LazyLock::new(|| {
-    OverRows::new(
-        "INSERT OR FAIL INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
-           failure_message, response_headers, response_body, address) SELECT * FROM",
-        11,
-        "WHERE column1 IS NOT NULL",
-    )
-});
-
-/// Brings deliveries to where they stand after their attempts, and keeps those, as far as they still have their lease and
-/// stand as expected, and, where that is asked for, leave their endpoint as it stands. Answers which.
-pub(super) async fn store_attempts(
-    write: &mut Write,
-    changes: &[Change<'_>],
-    endpoints: Endpoints,
-) -> Result<Vec<String>> {
-    let mut stored = Vec::with_capacity(changes.len());
-    for changes in changes.chunks(ROWS_MAX) {
-        stored.extend(store_some_attempts(write, changes, endpoints).await?);
-    }
-    Ok(stored)
-}
-
-async fn store_some_attempts(
-    write: &mut Write,
-    changes: &[Change<'_>],
-    endpoints: Endpoints,
-) -> Result<Vec<String>> {
-    let text = match endpoints {
-        Endpoints::StayAsTheyStand => &UPDATE_ATTEMPTED_ALONE,
-        Endpoints::Follow => &UPDATE_ATTEMPTED,
-    };
-    let mut update = sqlx::query(text.text(changes.len()));
-    for change in changes {
-        let Change { result, before, after } = change;
-        update = update.bind(result.delivery_id.to_string()).bind(result.lease.to_string());
-        update = update.bind(before.status.as_str()).bind(before.window_started_at.0);
-        update = update.bind(result.attempt.number).bind(after.ladder_failures).bind(after.status.as_str());
-        update = update.bind(after.abandoned_reason.map(AbandonedReason::as_str));
-        update = update.bind(after.next_attempt_at.map(|at| at.0));
-        update = update.bind(change.abandoned_at().map(|at| at.0)).bind(result.failed());
-        update = update.bind(result.attempt.started_at.0);
-    }
-    let updated = affected(&execute(write, update).await?);
-    let mut attempts: Vec<_> = changes
-        .iter()
-        .map(|change| (change.result.delivery_id.to_string(), &change.result.attempt))
-        .collect();
-    // Asked only where some are missing: each row that a statement answers wakes whoever reads it.
-    if updated < changes.len() {
-        let mut lookup = sqlx::query_as::<_, (String,)>(UPDATED.text(changes.len()));
-        for (id, attempt) in &attempts {
-            lookup = lookup.bind(id.clone()).bind(attempt.number);
-        }
-        let ids: Vec<(String,)> = fetch_all(write, lookup).await?;
-        let ids: HashSet<String> = ids.into_iter().map(|(id,)| id).collect();
-        expect_affected("deliveries", ids.len(), updated)?;
-        attempts.retain(|(id, _)| ids.contains(id));
-    }
-    if attempts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut insert = sqlx::query(INSERT_ATTEMPTS.text(attempts.len()));
-    for (id, attempt) in &attempts {
-        insert = insert.bind(id.clone()).bind(attempt.number).bind(attempt.id.to_string());
-        insert = insert.bind(attempt.started_at.0).bind(attempt.duration_ms);
-        insert = insert.bind(attempt.response_status.map(i32::from));
-        insert = insert.bind(attempt.failure_code.map(crate::transport::FailureCode::as_str));
-        insert = insert.bind(attempt.failure_message.as_deref());
-        insert = insert.bind(attempt.response_headers.as_ref().map(ResponseHeaders::as_str));
-        insert = insert.bind(attempt.response_body.as_deref()).bind(attempt.address.as_deref());
-    }
-    execute(write, insert).await?;
-    Ok(attempts.into_iter().map(|(id, _)| id).collect())
+    Ok(write.fetch_all(lookup.build_query_as()).await?)
 }
 
 /// Removes events below `cut` that have no open delivery, with all that belongs to them; answers how many events.
 pub(super) async fn prune(write: &mut Write, cut: &str, limit: i64) -> Result<usize> {
     let prunable = sqlx::query_as(PRUNABLE_EVENTS).bind(cut).bind(limit);
-    let ids: Vec<(String,)> = fetch_all(write, prunable).await?;
+    let ids: Vec<(String,)> = write.fetch_all(prunable).await?;
     if ids.is_empty() {
         return Ok(0);
     }
@@ -428,7 +345,7 @@ pub(super) async fn prune(write: &mut Write, cut: &str, limit: i64) -> Result<us
         ("DELETE FROM events WHERE id IN ", ""),
     ] {
         let mut delete = over_ids(before, ids.iter().map(|(id,)| id.as_str()), after);
-        execute(write, delete.build()).await?;
+        write.execute(delete.build()).await?;
     }
     Ok(ids.len())
 }

@@ -3,12 +3,13 @@
 //! A commit is on disk when it returns (`synchronous = FULL`). Writes take the write lock as they begin
 //! (`BEGIN IMMEDIATE`), so none fails half-way because another was first.
 
+mod attempts;
 mod batches;
 mod connect;
 mod inspect;
-mod one_statement;
 #[path = "../operations/mod.rs"]
 mod operations;
+mod statements;
 mod values;
 mod writer;
 

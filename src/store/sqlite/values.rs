@@ -25,11 +25,22 @@ impl OverRows {
         Self(lengths.map(|rows| format!("{before} (VALUES {}) {after}", list(&row, rows)).into()).collect())
     }
 
+    /// Texts of two statements, each over a list with room for as many rows.
+    pub(super) fn both(opening: &str, first: &Self, second: &Self) -> Self {
+        let texts = first.0.iter().zip(&second.0);
+        Self(texts.map(|(first, second)| format!("{opening}{first}; {second}").into()).collect())
+    }
+
     /// The text for at least so many rows, of which there are at most [`ROWS_MAX`].
     pub(super) fn text(&self, rows: usize) -> AssertSqlSafe<Arc<str>> {
-        let power = rows.next_power_of_two().ilog2() as usize;
+        let power = room(rows).ilog2() as usize;
         AssertSqlSafe(Arc::clone(&self.0[power]))
     }
+}
+
+/// How many rows the list has room for that is used for so many.
+pub(super) fn room(rows: usize) -> usize {
+    rows.next_power_of_two()
 }
 
 #[cfg(test)]

@@ -14,10 +14,14 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Execute, Executor as _, FromRow, Sqlite, SqliteConnection,
+    query::QueryAs,
+    sqlite::{SqliteArguments, SqliteQueryResult, SqliteRow},
+};
 use tokio::sync::{Mutex, OwnedMutexGuard, SetOnce};
 
-use super::one_statement::execute;
+use super::statements::{Results, execute};
 use crate::store::{PoolUse, Result, pool::Waiting};
 
 /// How long an operation waits for its turn before the database counts as unavailable.
@@ -54,20 +58,19 @@ impl Writer {
     pub(super) async fn begin(&self) -> Result<Write> {
         let mut turn = self.turn().await?;
         turn.commit_open().await;
-        let mut write =
-            Write { turns: Arc::clone(&self.turns), turn: Some(turn), shared: None, joined: false };
-        execute(&mut write, "BEGIN IMMEDIATE").await?;
+        let begun = Begun::Perhaps;
+        let mut write = Write { turns: Arc::clone(&self.turns), turn: Some(turn), shared: None, begun };
+        execute(write.turn_mut().connection(), BEGIN).await?;
+        write.begun = Begun::Alone;
         Ok(write)
     }
 
-    /// The same for a short write, which shares its commit with others.
+    /// The same for a short write, which shares its commit with others. It takes the lock with its first statement.
     pub(super) async fn begin_shared(&self) -> Result<Write> {
         let mut turn = self.turn().await?;
-        let joined = turn.open.is_some();
+        let begun = Begun::No(if turn.open.is_some() { SAVEPOINT } else { BEGIN });
         let shared = Some(Arc::clone(turn.open.get_or_insert_default()));
-        let mut write = Write { turns: Arc::clone(&self.turns), turn: Some(turn), shared, joined };
-        execute(&mut write, if joined { "SAVEPOINT joined" } else { "BEGIN IMMEDIATE" }).await?;
-        Ok(write)
+        Ok(Write { turns: Arc::clone(&self.turns), turn: Some(turn), shared, begun })
     }
 
     async fn turn(&self) -> Result<OwnedMutexGuard<Turn>> {
@@ -123,9 +126,18 @@ impl Turn {
     }
 
     /// Takes back what a write has done that was dropped before its commit.
-    async fn roll_back(&mut self, joined: bool) {
-        if joined && self.connection().execute("ROLLBACK TO joined; RELEASE joined").await.is_ok() {
-            return;
+    async fn roll_back(&mut self, begun: Begun) {
+        match begun {
+            // The transaction was not begun, so nobody has joined it.
+            Begun::No(BEGIN) => return self.open = None,
+            Begun::No(_) => return,
+            Begun::Joined => {
+                let back = self.connection().execute("ROLLBACK TO joined; RELEASE joined").await;
+                if back.is_ok() {
+                    return;
+                }
+            }
+            Begun::Perhaps | Begun::Alone => {}
         }
         // It fails where there is nothing to roll back: `BEGIN` was refused, or SQLite has rolled back itself, with all
         // that others had written before.
@@ -136,6 +148,24 @@ impl Turn {
     }
 }
 
+const BEGIN: &str = "BEGIN IMMEDIATE";
+/// For a part of a transaction that others have begun. It is not released: the commit does that, and what follows has a
+/// savepoint of its own behind it.
+const SAVEPOINT: &str = "SAVEPOINT joined";
+
+/// How far a write is begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begun {
+    /// Its first statement is to run behind this one.
+    No(&'static str),
+    /// That is under way, or was when the write was dropped or failed.
+    Perhaps,
+    /// With what nobody else has written in.
+    Alone,
+    /// Behind a savepoint.
+    Joined,
+}
+
 /// A transaction, or a part of one that is shared. Dropped before its commit, it is rolled back before anything else
 /// happens.
 pub(super) struct Write {
@@ -144,19 +174,79 @@ pub(super) struct Write {
     turn: Option<OwnedMutexGuard<Turn>>,
     /// The outcome of the transaction that this is a part of.
     shared: Option<Arc<Outcome>>,
-    /// Whether others have written in that transaction before.
-    joined: bool,
+    begun: Begun,
 }
 
 impl Write {
+    /// Runs a statement that answers no rows.
+    pub(super) async fn execute<'q>(
+        &mut self,
+        statement: impl Execute<'q, Sqlite> + 'q,
+    ) -> std::result::Result<SqliteQueryResult, sqlx::Error> {
+        let [result] = self.execute_all(statement).await?;
+        Ok(result)
+    }
+
+    /// Runs a text of so many statements that answer no rows.
+    pub(super) async fn execute_all<'q, const N: usize>(
+        &mut self,
+        text: impl Execute<'q, Sqlite> + 'q,
+    ) -> std::result::Result<[SqliteQueryResult; N], sqlx::Error> {
+        self.run(text, |_| Ok(())).await
+    }
+
+    /// Runs a statement and reads all its rows.
+    pub(super) async fn fetch_all<T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin>(
+        &mut self,
+        statement: QueryAs<'_, Sqlite, T, SqliteArguments>,
+    ) -> std::result::Result<Vec<T>, sqlx::Error> {
+        let mut rows = Vec::new();
+        let read = |row: &SqliteRow| {
+            rows.push(T::from_row(row)?);
+            Ok(())
+        };
+        let [_] = self.run(statement, read).await?;
+        Ok(rows)
+    }
+
+    /// Runs a text, the first one behind what begins this write.
+    async fn run<'q, const N: usize>(
+        &mut self,
+        mut text: impl Execute<'q, Sqlite> + 'q,
+        mut each: impl FnMut(&SqliteRow) -> std::result::Result<(), sqlx::Error>,
+    ) -> std::result::Result<[SqliteQueryResult; N], sqlx::Error> {
+        let Self { turn, begun, .. } = self;
+        let connection = turn.as_mut().expect("the turn is there until the drop").connection();
+        let mut results = if let Begun::No(opening) = *begun {
+            let arguments = text.take_arguments().map_err(sqlx::Error::Encode)?.unwrap_or_default();
+            let text = AssertSqlSafe(format!("{opening}; {}", text.sql().as_str()));
+            *begun = Begun::Perhaps;
+            let mut results = Results::of(connection, sqlx::query_with(text, arguments));
+            results.next(|_| Ok(())).await?;
+            *begun = if opening == BEGIN { Begun::Alone } else { Begun::Joined };
+            results
+        } else {
+            Results::of(connection, text)
+        };
+        let mut done = std::array::from_fn(|_| SqliteQueryResult::default());
+        for result in &mut done {
+            *result = results.next(&mut each).await?;
+        }
+        Ok(done)
+    }
+
+    fn turn_mut(&mut self) -> &mut Turn {
+        self.turn.as_mut().expect("the turn is there until the drop")
+    }
+
     pub(super) async fn commit(mut self) -> Result<()> {
         let Some(outcome) = self.shared.clone() else {
-            execute(&mut self, "COMMIT").await?;
+            self.execute("COMMIT").await?;
             self.turn = None;
             return Ok(());
         };
-        if self.joined {
-            execute(&mut self, "RELEASE joined").await?;
+        if matches!(self.begun, Begun::No(_)) {
+            return Ok(());
         }
         // Those who wait have their turns now; without any, this one has it again at once.
         self.turn = None;
@@ -176,6 +266,7 @@ impl Write {
     }
 }
 
+/// For statements whose writes are begun.
 impl Deref for Write {
     type Target = SqliteConnection;
 
@@ -187,15 +278,19 @@ impl Deref for Write {
 
 impl DerefMut for Write {
     fn deref_mut(&mut self) -> &mut SqliteConnection {
-        self.turn.as_mut().expect("the connection is there until the drop").connection()
+        assert!(
+            !matches!(self.begun, Begun::No(_)),
+            "the first statement is run by `execute` or `fetch_all`"
+        );
+        self.turn_mut().connection()
     }
 }
 
 impl Drop for Write {
     fn drop(&mut self) {
-        let joined = self.joined;
+        let begun = self.begun;
         if let Some(mut turn) = self.turn.take() {
-            tokio::spawn(async move { turn.roll_back(joined).await });
+            tokio::spawn(async move { turn.roll_back(begun).await });
         }
     }
 }
@@ -236,7 +331,7 @@ mod tests {
 
     async fn insert(writer: Arc<Writer>, number: i64) -> Result<()> {
         let mut write = writer.begin_shared().await?;
-        sqlx::query("INSERT INTO t VALUES ($1)").bind(number).execute(&mut *write).await?;
+        write.execute(sqlx::query("INSERT INTO t VALUES ($1)").bind(number)).await?;
         write.commit().await
     }
 
@@ -282,6 +377,35 @@ mod tests {
         second.await.unwrap().unwrap_err();
         insert(Arc::clone(&writer), 2).await.unwrap();
         assert_eq!(stored(&writer).await, [2]);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_was_dropped_before_its_first_statement_leaves_nothing_and_takes_nothing() {
+        let (writer, commits) = writer().await;
+        drop(writer.begin_shared().await.unwrap());
+        let mut first = writer.begin_shared().await.unwrap();
+        first.execute("INSERT INTO t VALUES (1)").await.unwrap();
+        let other = Arc::clone(&writer);
+        let joined = tokio::spawn(async move {
+            drop(other.begin_shared().await?);
+            other.begin_shared().await?.commit().await
+        });
+        tokio::task::yield_now().await;
+        first.commit().await.unwrap();
+        joined.await.unwrap().unwrap();
+        assert_eq!(commits.load(Ordering::SeqCst), 1, "who writes nothing commits nothing");
+        assert_eq!(stored(&writer).await, [1]);
+    }
+
+    #[tokio::test]
+    async fn a_text_of_several_statements_answers_each_behind_what_begins_the_write() {
+        let (writer, _) = writer().await;
+        let mut write = writer.begin_shared().await.unwrap();
+        let text = "INSERT INTO t VALUES (1), (2), (3); UPDATE t SET n = -n WHERE n > 1";
+        let results = write.execute_all::<2>(text).await.unwrap();
+        assert_eq!(results.map(|result| result.rows_affected()), [3, 2]);
+        write.commit().await.unwrap();
+        assert_eq!(stored(&writer).await, [-3, -2, 1]);
     }
 
     #[tokio::test]
