@@ -8,7 +8,10 @@ use sqlx::{
 };
 use tokio::sync::Semaphore;
 
-use super::{Begin, KnownEndpoints, PostgresStore};
+use super::{
+    Begin, KnownEndpoints, PostgresStore,
+    kept::{KEPT_MAX, Kept},
+};
 use crate::{
     clock::UnixMs,
     id::IdSource,
@@ -16,21 +19,26 @@ use crate::{
 };
 
 /// How long an operation waits for a connection before the database counts as unavailable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Beyond a statement's own timeout: a server that works tells of the timeout itself.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(1);
 
 /// A connection that was idle for longer is tried before it is used: its server may have gone meanwhile.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+pub(super) const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
 /// Migrations may rebuild a large table.
 const MIGRATION_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Every statement that is frequent goes by an index. A plan that was made while a table was small, and scans or hashes
-/// all of it, would be kept when it is large.
-const BY_INDEX: [(&str, &str); 3] =
-    [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+/// all of it, would be kept when it is large. And it is planned once: for lists of rows, of which there are more or fewer
+/// each time, the server would plan anew each time.
+const PLANS: [(&str, &str); 4] = [
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+];
 
 /// Names the lock under which one process at a time migrates: "k-webhooks" in hexadecimal, as far as it fits.
 const MIGRATION_LOCK: i64 = 0x6b2d_7765_6268_6f6b;
@@ -64,7 +72,7 @@ impl PostgresStore {
             let begin = format!(
                 "BEGIN; DEALLOCATE ALL; SET LOCAL statement_timeout = {timeout_ms}; \
                  SET LOCAL idle_in_transaction_session_timeout = {deadline_ms}; {}",
-                BY_INDEX.map(|(setting, value)| format!("SET LOCAL {setting} = {value}")).join("; ")
+                PLANS.map(|(setting, value)| format!("SET LOCAL {setting} = {value}")).join("; ")
             );
             connect = connect.statement_cache_capacity(0);
             Begin::Pooled(begin)
@@ -73,12 +81,15 @@ impl PostgresStore {
                 ("statement_timeout", timeout_ms.to_string()),
                 ("idle_in_transaction_session_timeout", deadline_ms.to_string()),
             ]);
-            connect = connect.options(BY_INDEX);
+            connect = connect.options(PLANS);
             Begin::Plain
         };
         migrate(connect.clone()).await?;
+        // At least one of each.
+        let kept = KEPT_MAX.min(max_connections.saturating_sub(1) as usize);
+        let pooled = max_connections - u32::try_from(kept).unwrap_or(0);
         let pool = PgPoolOptions::new()
-            .max_connections(max_connections)
+            .max_connections(pooled)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
             .before_acquire(|connection, metadata| {
@@ -92,10 +103,11 @@ impl PostgresStore {
             .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
             .connect_lazy_with(connect.clone());
         let process = ids.next(UnixMs(0));
-        let long_reads_max = (max_connections as usize / LONG_READS_SHARE).max(1);
+        let long_reads_max = (pooled as usize / LONG_READS_SHARE).max(1);
         Ok(Self {
             pool,
             waiting: Waiting::default(),
+            kept: Kept::new(connect.clone(), kept),
             connect,
             ids,
             known: KnownEndpoints::default(),
@@ -110,7 +122,7 @@ impl PostgresStore {
 }
 
 /// After a failover, the old primary may come back behind the same address as a standby before the address moves.
-async fn refuse_standby(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
+pub(super) async fn refuse_standby(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
     // Text over the simple protocol: nothing is prepared, which a pooler might get wrong.
     let answer = connection.fetch_one("SELECT pg_is_in_recovery()::int").await?;
     match sqlx::Row::try_get_unchecked::<String, _>(&answer, 0)?.as_str() {

@@ -8,6 +8,7 @@
 mod batches;
 mod connect;
 mod inspect;
+mod kept;
 mod known;
 mod listen;
 #[path = "../operations/mod.rs"]
@@ -23,8 +24,9 @@ use super::{Listen, News, PoolUse, Result, StoreError, pool::Waiting};
 use crate::id::{IdSource, ProcessId};
 
 pub use connect::PostgresOptions;
+use kept::Kept;
 use known::KnownEndpoints;
-use session::Session;
+use session::{Connection, Session};
 
 type Database = Postgres;
 type Engine = PostgresStore;
@@ -38,6 +40,8 @@ const TRIES: usize = 10;
 pub struct PostgresStore {
     pool: PgPool,
     waiting: Waiting,
+    /// On which writes of one statement are made.
+    kept: Kept,
     /// How the connection that listens is made.
     connect: PgConnectOptions,
     ids: Arc<IdSource>,
@@ -91,7 +95,7 @@ impl PostgresStore {
 
     /// A connection that only reads.
     async fn read(&self) -> Result<Session> {
-        self.write_once().await
+        self.for_one_statement(self.session().await?).await
     }
 
     /// A connection for a read that may have to look at all that a tenant has: the server ends it where it takes too long.
@@ -115,7 +119,11 @@ impl PostgresStore {
 
     /// Begins a write of one statement, which is a transaction by itself.
     async fn write_once(&self) -> Result<Session> {
-        let session = self.session().await?;
+        let connection = Connection::Kept(self.kept.take().await?);
+        self.for_one_statement(Session::new(connection, self.deadline)).await
+    }
+
+    async fn for_one_statement(&self, session: Session) -> Result<Session> {
         // A pooler may give each statement another session of the server, but for those of one transaction.
         if self.transaction_pooling() { session.begin(&self.begin).await } else { Ok(session) }
     }
@@ -126,22 +134,24 @@ impl PostgresStore {
 
     async fn session(&self) -> Result<Session> {
         let _waiting = self.waiting.begin();
-        Ok(Session::new(self.pool.acquire().await?, self.deadline))
+        Ok(Session::new(Connection::Pooled(self.pool.acquire().await?), self.deadline))
     }
 
-    /// Long reads have places in the one pool.
+    /// Long reads have places in the pool.
     fn pools(&self) -> Vec<PoolUse> {
         let (pool, places) = (&self.pool, self.long_reads_max);
         let limit = pool.options().get_max_connections() as usize;
         let (open, idle, waiting) = (pool.size() as usize, pool.num_idle(), self.waiting.count());
         let (free, waiting_long) = (self.long_reads.available_permits(), self.waiting_long.count());
         vec![
-            PoolUse { pool: "all", limit, open, idle, waiting },
+            self.kept.in_use(),
+            PoolUse { pool: "other", limit, open, idle, waiting },
             PoolUse { pool: "long_read", limit: places, open: places, idle: free, waiting: waiting_long },
         ]
     }
 
     async fn close(&self) {
+        self.kept.close().await;
         self.pool.close().await;
     }
 

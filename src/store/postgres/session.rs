@@ -5,17 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Postgres, pool::PoolConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Postgres, pool::PoolConnection};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Begin;
+use super::{Begin, kept::KeptConnection};
 use crate::store::Result;
 
-/// Given back to the pool when dropped, after a rollback where a transaction is open. One that was held so long that its
-/// server may hang is closed instead, which the server takes for a rollback.
+/// Given back when dropped, after a rollback where a transaction is open. One that was held so long that its server may
+/// hang is closed instead, which the server takes for a rollback.
 pub(super) struct Session {
-    connection: Option<PoolConnection<Postgres>>,
+    connection: Option<Connection>,
     in_transaction: bool,
+    /// Whether all that was asked is answered.
+    answered: bool,
     taken_at: Instant,
     /// How long an answer may take before the connection counts as dead.
     patience: Duration,
@@ -23,11 +25,65 @@ pub(super) struct Session {
     place: Option<OwnedSemaphorePermit>,
 }
 
+/// A connection, and whose it is.
+pub(super) enum Connection {
+    Pooled(PoolConnection<Postgres>),
+    Kept(KeptConnection),
+}
+
+impl Connection {
+    async fn roll_back(&mut self, patience: Duration) -> bool {
+        let rollback = tokio::time::timeout(patience, self.execute("ROLLBACK")).await;
+        matches!(rollback, Ok(Ok(_)))
+    }
+
+    /// Whether it answers, also where a statement was given up before its answer.
+    async fn answers(&mut self, patience: Duration) -> bool {
+        matches!(tokio::time::timeout(patience, self.ping()).await, Ok(Ok(())))
+    }
+
+    fn give_back(self) {
+        match self {
+            // The pool does so.
+            Self::Pooled(_) => {}
+            Self::Kept(connection) => connection.keep(),
+        }
+    }
+
+    fn close(self) {
+        match self {
+            Self::Pooled(mut connection) => connection.close_on_drop(),
+            Self::Kept(connection) => drop(connection),
+        }
+    }
+}
+
+impl Deref for Connection {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        match self {
+            Self::Pooled(connection) => connection,
+            Self::Kept(connection) => connection,
+        }
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Pooled(connection) => connection,
+            Self::Kept(connection) => connection,
+        }
+    }
+}
+
 impl Session {
-    pub(super) fn new(connection: PoolConnection<Postgres>, deadline: Duration) -> Self {
+    pub(super) fn new(connection: Connection, deadline: Duration) -> Self {
         // Less than the deadline, which began before the connection was taken.
         let (taken_at, patience) = (Instant::now(), deadline / 2);
-        Self { connection: Some(connection), in_transaction: false, taken_at, patience, place: None }
+        let (in_transaction, answered) = (false, false);
+        Self { connection: Some(connection), in_transaction, answered, taken_at, patience, place: None }
     }
 
     /// The same for a long read, which frees its place as it ends.
@@ -48,8 +104,8 @@ impl Session {
             self.execute("COMMIT").await?;
             self.in_transaction = false;
         }
-        // It has answered: however long all took, it does not hang.
-        self.taken_at = Instant::now();
+        // However long all took, it does not hang.
+        self.answered = true;
         Ok(())
     }
 }
@@ -71,17 +127,20 @@ impl DerefMut for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        let place = self.place.take();
-        let patience = self.patience;
-        if self.taken_at.elapsed() >= patience {
-            connection.close_on_drop();
-        } else if self.in_transaction {
+        let (place, patience, in_transaction) = (self.place.take(), self.patience, self.in_transaction);
+        if self.answered {
+            connection.give_back();
+        } else if self.taken_at.elapsed() >= patience {
+            connection.close();
+        } else if in_transaction || matches!(connection, Connection::Kept(_)) {
             tokio::spawn(async move {
                 let _place = place;
-                let rollback = tokio::time::timeout(patience, connection.execute("ROLLBACK")).await;
-                if !matches!(rollback, Ok(Ok(_))) {
-                    connection.close_on_drop();
-                }
+                let fit = if in_transaction {
+                    connection.roll_back(patience).await
+                } else {
+                    connection.answers(patience).await
+                };
+                if fit { connection.give_back() } else { connection.close() }
             });
         }
     }

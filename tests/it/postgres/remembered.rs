@@ -42,6 +42,18 @@ async fn what_is_remembered_is_not_read_again() {
 }
 
 #[tokio::test]
+async fn events_one_after_the_other_are_accepted_by_one_process_of_the_server() {
+    let database = database().await;
+    let process = api(&database).await;
+    for _ in 0..5 {
+        process.internal().post("/v1/events", charge()).await.expect(201);
+    }
+    let accepting = "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() \
+                     AND pid <> pg_backend_pid() AND query LIKE '%INSERT INTO events%'";
+    assert_eq!(database.rows(accepting).await.len(), 1, "what is in its caches is used again");
+}
+
+#[tokio::test]
 async fn an_event_goes_to_the_endpoints_as_another_process_left_them() {
     let database = database().await;
     let (remembering, changing) = (api(&database).await, api(&database).await);
