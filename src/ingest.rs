@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::{
     clock::Clock,
-    dispatcher::{Dispatcher, Offer},
+    dispatcher::Dispatcher,
     event::NewEvent,
     metrics::{Commit, Metrics},
     store::{Accepted, IdempotencyConflict, Store, StoreError},
@@ -77,15 +77,6 @@ impl Caller {
         drop(self.answer.send(answer));
     }
 }
-
-/// What became of the groups of one transaction.
-struct Stored {
-    outcomes: Vec<Outcome>,
-    /// By which deliveries were leased in it.
-    offer: Option<Offer>,
-}
-
-type Outcome = Result<Vec<Accepted>, IdempotencyConflict>;
 
 /// The loop that commits. It ends when every [`Ingest`] is gone.
 pub struct Batcher {
@@ -162,18 +153,21 @@ impl Batcher {
         let (groups, callers): (Vec<_>, Vec<_>) =
             requests.into_iter().map(|request| (request.events, request.caller)).unzip();
         // The test clock must not move between a commit and the hand-over of what was leased in it.
-        let dispatcher = self.dispatcher.clone();
-        let _busy = dispatcher.busy();
+        let _busy = self.dispatcher.busy();
         match self.accept(&groups).await {
-            Ok(stored) => self.follow_up(stored, groups, callers),
+            Ok(outcomes) => {
+                for (outcome, caller) in outcomes.into_iter().zip(callers) {
+                    caller.answer(concluded(outcome));
+                }
+            }
             // A request that the database refuses must not fail those that happened to wait beside it.
             Err(StoreError::Refused(_) | StoreError::Inconsistent { .. }) if groups.len() > 1 => {
                 for (group, caller) in groups.into_iter().zip(callers) {
-                    let group = vec![group];
-                    match self.accept(&group).await {
-                        Ok(stored) => self.follow_up(stored, group, vec![caller]),
-                        Err(error) => caller.answer(Err(error.into())),
-                    }
+                    let outcomes = self.accept(&[group]).await;
+                    caller.answer(match outcomes {
+                        Ok(mut outcomes) => concluded(outcomes.pop().unwrap_or(Ok(Vec::new()))),
+                        Err(error) => Err(error.into()),
+                    });
                 }
             }
             Err(error) => {
@@ -188,40 +182,33 @@ impl Batcher {
         }
     }
 
-    async fn accept(&self, groups: &[Vec<NewEvent>]) -> Result<Stored, StoreError> {
+    /// Has the groups stored and hands over the deliveries that were leased.
+    async fn accept(
+        &self,
+        groups: &[Vec<NewEvent>],
+    ) -> Result<Vec<Result<Vec<Accepted>, IdempotencyConflict>>, StoreError> {
         let now = self.clock.now();
         let offer = self.dispatcher.offer(now);
         let leases = offer.as_ref().map(|offer| &offer.leases);
         let begun_at = Instant::now();
         let outcomes = self.store.accept(groups, leases, now.plus(IDEMPOTENCY_RETENTION), now).await;
-        let outcomes = outcomes.inspect_err(|_| self.metrics.commit_failed(Commit::Accept))?;
+        let mut outcomes = outcomes.inspect_err(|_| self.metrics.commit_failed(Commit::Accept))?;
         self.metrics.committed(Commit::Accept, groups.iter().map(Vec::len).sum(), begun_at.elapsed());
-        Ok(Stored { outcomes, offer })
-    }
-
-    /// Hands over the deliveries that were leased and answers the callers.
-    fn follow_up(&self, stored: Stored, groups: Vec<Vec<NewEvent>>, callers: Vec<Caller>) {
-        let metrics = Arc::clone(&self.metrics);
-        self.dispatcher.follow_up(move |dispatcher| {
-            let Stored { mut outcomes, offer } = stored;
-            let (mut leased, mut left_due) = (Vec::new(), Vec::new());
-            for accepted in outcomes.iter_mut().flatten().flatten() {
-                metrics.accepted(accepted);
-                leased.append(&mut accepted.leased);
-                left_due.append(&mut accepted.left_due);
-            }
-            if let Some(offer) = &offer {
-                dispatcher.take(leased, offer);
-            }
-            dispatcher.left_due(&left_due);
-            for (outcome, caller) in outcomes.into_iter().zip(callers) {
-                caller.answer(concluded(outcome));
-            }
-            dispatcher.feed().accepted(groups.iter().flatten().map(|event| &event.tenant));
-        });
+        let (mut leased, mut left_due) = (Vec::new(), Vec::new());
+        for accepted in outcomes.iter_mut().flatten().flatten() {
+            self.metrics.accepted(accepted);
+            leased.append(&mut accepted.leased);
+            left_due.append(&mut accepted.left_due);
+        }
+        if let Some(offer) = &offer {
+            self.dispatcher.take(leased, offer);
+        }
+        self.dispatcher.left_due(&left_due);
+        self.dispatcher.feed().accepted(groups.iter().flatten().map(|event| &event.tenant));
+        Ok(outcomes)
     }
 }
 
-fn concluded(outcome: Outcome) -> Answer {
+fn concluded(outcome: Result<Vec<Accepted>, IdempotencyConflict>) -> Answer {
     outcome.map_err(|IdempotencyConflict { index }| IngestError::Conflict { index })
 }

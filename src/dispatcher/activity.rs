@@ -16,11 +16,6 @@ impl Activity {
         Busy(self)
     }
 
-    /// A guard for one that was counted before.
-    pub(super) fn begun(&self) -> Busy<'_> {
-        Busy(self)
-    }
-
     pub(super) fn begin(&self, count: usize) {
         self.0.send_modify(|under_way| *under_way += count);
     }

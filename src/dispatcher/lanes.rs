@@ -4,17 +4,9 @@
 //! endpoint holds few of the places that all share, and one that recovers is not overrun. All endpoints in trouble
 //! together have half of the places, so that however many they are, the others go on.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::{HashMap, VecDeque};
 
-use crate::{
-    delivery::{AttemptResult, LeasedDelivery},
-    id::EndpointId,
-    store::Places,
-    transport::FailureCode,
-};
+use crate::{delivery::LeasedDelivery, id::EndpointId};
 
 /// How many attempts a lane that was idle makes at once.
 const INITIAL_WIDTH: usize = 4;
@@ -35,16 +27,6 @@ pub(super) enum Pace {
     FallsBehind,
     /// Nothing: it was not asked.
     Unknown,
-}
-
-impl Pace {
-    /// What the outcome of an attempt says.
-    pub(super) fn of(result: &AttemptResult) -> Self {
-        use FailureCode::{Connection, Dns, Timeout, Tls};
-        let unreached = matches!(result.attempt.failure_code, Some(Timeout | Connection | Dns | Tls));
-        let refused = matches!(result.attempt.response_status, Some(429 | 503));
-        if unreached || refused { Self::FallsBehind } else { Self::KeepsUp }
-    }
 }
 
 /// What follows from an attempt for its lane.
@@ -406,17 +388,6 @@ impl Lanes {
         let ids: Vec<_> = self.by_endpoint.keys().copied().collect();
         ids.into_iter().flat_map(|id| self.withdraw(id)).collect()
     }
-}
-
-/// What this process can take for an endpoint.
-impl Places for Mutex<Lanes> {
-    fn free(&self, endpoint: EndpointId) -> usize {
-        locked(self).free(endpoint)
-    }
-}
-
-pub(super) fn locked(lanes: &Mutex<Lanes>) -> MutexGuard<'_, Lanes> {
-    lanes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ mod recorder;
 use std::{
     panic::AssertUnwindSafe,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -28,19 +28,20 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     attempt::Attempter,
     clock::{Clock, UnixMs},
-    delivery::LeasedDelivery,
+    delivery::{AttemptResult, LeasedDelivery},
     feed::Feed,
     id::{EndpointId, IdSource},
     kill_point::{KillPoint, reached},
     metrics::{Commit, Metrics},
     statistics::Statistics,
     store::{LeaseOffer, News, Places, Result, Room, Store},
+    transport::FailureCode,
 };
 
 use activity::Activity;
 pub use activity::Busy;
 pub use lanes::LaneUse;
-use lanes::{Lanes, Pace, locked};
+use lanes::{Lanes, Pace};
 pub use limits::Limits;
 use recorder::Note;
 pub use recorder::Recorder;
@@ -261,17 +262,6 @@ impl Dispatcher {
         self.0.activity.busy()
     }
 
-    /// Does what follows from a commit where attempts and requests run, in one task: whoever is woken from there waits in
-    /// that thread's own queue, and the thread of commits goes on with the next. The test clock does not move before.
-    pub fn follow_up(&self, work: impl FnOnce(&Self) + Send + 'static) {
-        self.0.activity.begin(1);
-        let dispatcher = self.clone();
-        self.0.runtime.spawn(async move {
-            let _busy = dispatcher.0.activity.begun();
-            work(&dispatcher);
-        });
-    }
-
     /// Takes over deliveries that were leased by this offer. Where an endpoint has changed since, it might be one of
     /// theirs: they go back, to be claimed as it is now.
     pub fn take(&self, deliveries: Vec<LeasedDelivery>, offer: &Offer) {
@@ -468,7 +458,7 @@ impl Dispatcher {
                 attempted = attempt => {
                     let result = attempted.unwrap_or_else(|_| self.0.attempter.panicked(&delivery));
                     reached(KillPoint::AfterSend);
-                    let pace = Pace::of(&result);
+                    let pace = pace(&result);
                     (Note::Attempted(Box::new(result)), pace)
                 }
                 () = self.0.cut_short.cancelled() => (Note::Unattempted(id, lease), Pace::Unknown),
@@ -482,6 +472,25 @@ impl Dispatcher {
             self.wake();
         }
     }
+}
+
+/// What this process can take for an endpoint.
+impl Places for Mutex<Lanes> {
+    fn free(&self, endpoint: EndpointId) -> usize {
+        locked(self).free(endpoint)
+    }
+}
+
+fn locked(lanes: &Mutex<Lanes>) -> MutexGuard<'_, Lanes> {
+    lanes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the endpoint can take more.
+fn pace(result: &AttemptResult) -> Pace {
+    use FailureCode::{Connection, Dns, Timeout, Tls};
+    let unreached = matches!(result.attempt.failure_code, Some(Timeout | Connection | Dns | Tls));
+    let refused = matches!(result.attempt.response_status, Some(429 | 503));
+    if unreached || refused { Pace::FallsBehind } else { Pace::KeepsUp }
 }
 
 enum Wait {

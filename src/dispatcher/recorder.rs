@@ -67,25 +67,19 @@ impl Recorder {
                 }
             }
         }
-        let mut recorded = Vec::new();
         if !results.is_empty() {
-            self.record(results, &mut recorded).await;
+            self.record(&results).await;
         }
         let released = !unsent.is_empty();
         if released {
             self.release(&unsent).await;
         }
-        self.dispatcher.follow_up(move |dispatcher| {
-            for (results, recording) in &recorded {
-                follow_up(dispatcher, results, recording);
-            }
-            let claim = dispatcher.lanes().recorded(begun);
-            dispatcher.send_ready();
-            if claim || released {
-                dispatcher.wake();
-            }
-            dispatcher.0.activity.end(count);
-        });
+        let claim = self.dispatcher.lanes().recorded(begun);
+        self.dispatcher.send_ready();
+        if claim || released {
+            self.dispatcher.wake();
+        }
+        self.dispatcher.0.activity.end(count);
     }
 
     async fn release(&self, unsent: &[(DeliveryId, LeaseToken)]) {
@@ -104,18 +98,18 @@ impl Recorder {
         }
     }
 
-    /// Tries until the database answers: an outcome that was seen is not forgotten while the process lives. What is
-    /// recorded is added to `recorded`.
-    async fn record(&self, results: Vec<AttemptResult>, recorded: &mut Vec<(Vec<AttemptResult>, Recording)>) {
+    /// Tries until the database answers: an outcome that was seen is not forgotten while the process lives.
+    async fn record(&self, results: &[AttemptResult]) {
         let inner = &self.dispatcher.0;
         let mut told = false;
         loop {
             let begun_at = Instant::now();
-            let recording = inner.store.record(&results, inner.limits.failing, inner.clock.now()).await;
-            match recording.inspect_err(|_| inner.metrics.commit_failed(Commit::Record)) {
-                Ok(recording) => {
+            let recorded = inner.store.record(results, inner.limits.failing, inner.clock.now()).await;
+            match recorded.inspect_err(|_| inner.metrics.commit_failed(Commit::Record)) {
+                Ok(recorded) => {
                     inner.metrics.committed(Commit::Record, results.len(), begun_at.elapsed());
-                    recorded.push((results, recording));
+                    self.recorded(results, recorded);
+                    inner.feed.recorded(results.iter());
                     return;
                 }
                 Err(error) if error.passes() => {
@@ -133,56 +127,54 @@ impl Recorder {
                 // One outcome that cannot be stored must not take the others with it.
                 Err(_) => {
                     for result in results {
-                        Box::pin(self.record(vec![result], recorded)).await;
+                        Box::pin(self.record(std::slice::from_ref(result))).await;
                     }
                     return;
                 }
             }
         }
     }
-}
 
-/// Counts what was recorded, tells of it, and has done what follows from it.
-fn follow_up(dispatcher: &Dispatcher, results: &[AttemptResult], recording: &Recording) {
-    let inner = &dispatcher.0;
-    let Recording { outcomes, disabled, told } = recording;
-    for (endpoint, reason) in disabled {
-        tracing::warn!(%endpoint, reason = reason.as_str(), "the endpoint is disabled");
-    }
-    let mut disabled: BTreeSet<_> = disabled.keys().copied().collect();
-    let recorded = || results.iter().zip(outcomes);
-    let written = recorded().filter(|(_, recorded)| **recorded != Recorded::LeaseLost);
-    inner.statistics.count(written.map(|(result, recorded)| (result, *recorded == Recorded::Written)));
-    for (result, recorded) in recorded() {
-        let (delivery, attempt) = (result.delivery_id, result.attempt.number);
-        match recorded {
-            Recorded::LeaseLost => {
-                inner.metrics.leases_lost.inc();
-                tracing::warn!(%delivery, attempt, "an outcome came after its lease was lost");
-            }
-            Recorded::Written | Recorded::Overtaken => {
-                inner.attempts_recorded.fetch_add(1, Ordering::SeqCst);
-                inner.metrics.attempted(result, *recorded == Recorded::Written);
-                match &result.attempt.failure_code {
-                    None => tracing::debug!(%delivery, attempt, "delivered"),
-                    Some(code) => {
-                        tracing::info!(%delivery, attempt, failure = code.as_str(), "attempt failed");
-                    }
+    fn recorded(&self, results: &[AttemptResult], recording: Recording) {
+        let inner = &self.dispatcher.0;
+        let Recording { outcomes, disabled, told } = recording;
+        for (endpoint, reason) in &disabled {
+            tracing::warn!(%endpoint, reason = reason.as_str(), "the endpoint is disabled");
+        }
+        let mut disabled: BTreeSet<_> = disabled.into_keys().collect();
+        let results = || results.iter().zip(&outcomes);
+        let written = results().filter(|(_, recorded)| **recorded != Recorded::LeaseLost);
+        inner.statistics.count(written.map(|(result, recorded)| (result, *recorded == Recorded::Written)));
+        for (result, recorded) in results() {
+            let (delivery, attempt) = (result.delivery_id, result.attempt.number);
+            match recorded {
+                Recorded::LeaseLost => {
+                    inner.metrics.leases_lost.inc();
+                    tracing::warn!(%delivery, attempt, "an outcome came after its lease was lost");
                 }
-                match result.verdict {
-                    Verdict::RetryAt(at) => dispatcher.due_at(at),
-                    // Also where an answer to the commit was lost, so that this is not the first try.
-                    Verdict::Abandon(AbandonedReason::Gone) => drop(disabled.insert(result.endpoint_id)),
-                    Verdict::Abandon(_) | Verdict::Succeeded => {}
+                Recorded::Written | Recorded::Overtaken => {
+                    inner.attempts_recorded.fetch_add(1, Ordering::SeqCst);
+                    inner.metrics.attempted(result, *recorded == Recorded::Written);
+                    match &result.attempt.failure_code {
+                        None => tracing::debug!(%delivery, attempt, "delivered"),
+                        Some(code) => {
+                            tracing::info!(%delivery, attempt, failure = code.as_str(), "attempt failed");
+                        }
+                    }
+                    match result.verdict {
+                        Verdict::RetryAt(at) => self.dispatcher.due_at(at),
+                        // Also where an answer to the commit was lost, so that this is not the first try.
+                        Verdict::Abandon(AbandonedReason::Gone) => drop(disabled.insert(result.endpoint_id)),
+                        Verdict::Abandon(_) | Verdict::Succeeded => {}
+                    }
                 }
             }
         }
+        for endpoint in disabled {
+            self.dispatcher.follow_disabled_endpoint(endpoint);
+        }
+        if told {
+            self.dispatcher.made_due();
+        }
     }
-    for endpoint in disabled {
-        dispatcher.follow_disabled_endpoint(endpoint);
-    }
-    if *told {
-        dispatcher.made_due();
-    }
-    inner.feed.recorded(results.iter());
 }
