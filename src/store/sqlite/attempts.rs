@@ -49,18 +49,26 @@ static UPDATED: LazyLock<OverRows> = LazyLock::new(|| {
          WHERE NOT EXISTS (SELECT 1 FROM attempts a WHERE a.delivery_id = column1 AND a.number = column2)",
     )
 });
-static INSERT_ATTEMPTS: LazyLock<OverRows> = LazyLock::new(|| {
-    OverRows::new(
-        "INSERT OR FAIL INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
-           failure_message, response_headers, response_body, address) SELECT * FROM",
-        11,
-        "WHERE column1 IS NOT NULL",
-    )
-});
-
-/// Both, for deliveries that are all as expected.
+macro_rules! insert_attempts {
+    ($insert:literal) => {
+        LazyLock::new(|| {
+            OverRows::new(
+                concat!(
+                    $insert,
+                    " INTO attempts (delivery_id, number, id, started_at, duration_ms, response_status, failure_code, \
+                       failure_message, response_headers, response_body, address) SELECT * FROM"
+                ),
+                11,
+                "WHERE column1 IS NOT NULL",
+            )
+        })
+    };
+}
+static INSERT_ATTEMPTS: LazyLock<OverRows> = insert_attempts!("INSERT OR FAIL");
+static INSERT_NEW_ATTEMPTS: LazyLock<OverRows> = insert_attempts!("INSERT OR IGNORE");
+/// Both, for deliveries that are all as expected. An attempt that is there already is passed over, and so counted.
 static STORE_UNDISTURBED: LazyLock<OverRows> =
-    LazyLock::new(|| OverRows::both("SAVEPOINT attempts; ", &UPDATE_ATTEMPTED_ALONE, &INSERT_ATTEMPTS));
+    LazyLock::new(|| OverRows::both("SAVEPOINT attempts; ", &UPDATE_ATTEMPTED_ALONE, &INSERT_NEW_ATTEMPTS));
 
 /// Brings deliveries to where they stand after their attempts, and keeps those, as far as they still have their lease and
 /// stand as expected, and, where that is asked for, leave their endpoint as it stands. Answers which.
@@ -84,16 +92,12 @@ async fn store_undisturbed(write: &mut Write, changes: &[Change<'_>]) -> Result<
     let count = changes.len();
     let store = bind_updates(sqlx::query(STORE_UNDISTURBED.text(count)), changes);
     let store = bind_nulls(store, (room(count) - count) * UPDATE_COLUMNS);
-    let stored = write.execute_all(bind_attempts(store, changes)).await;
-    if let Ok([_, updated, _]) = &stored
-        && affected(updated) == count
-    {
+    let [_, updated, inserted] = write.execute_all(bind_attempts(store, changes)).await?;
+    if affected(&updated) == count && affected(&inserted) == count {
         return Ok(changes.iter().map(|change| change.result.delivery_id.to_string()).collect());
     }
-    if let Err(error) = write.execute("ROLLBACK TO attempts").await {
-        // Where SQLite has rolled back itself, what it did so for says more.
-        return Err(stored.err().unwrap_or(error).into());
-    }
+    // To the one that was made just now: that of an earlier write lies outside of it.
+    write.execute("ROLLBACK TO attempts").await?;
     store_as_far_as_expected(write, changes, &UPDATE_ATTEMPTED_ALONE).await
 }
 

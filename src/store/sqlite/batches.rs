@@ -2,7 +2,8 @@
 //!
 //! Those that insert and update many rows do so `OR FAIL`: a row that cannot be written then ends the statement where it is
 //! and the write with it, and SQLite need not keep a copy of every page in order to take back the statement alone. 256
-//! deliveries to as many endpoints take SQLite alone 3.1 ms of CPU so, and took 6.6.
+//! deliveries to as many endpoints take SQLite alone 3.1 ms of CPU so, and took 6.6. Where a savepoint is open it keeps
+//! copies all the same, once for all statements behind it.
 
 use std::sync::LazyLock;
 

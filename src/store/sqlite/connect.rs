@@ -63,7 +63,10 @@ impl SqliteStore {
         let cannot_open =
             |error: sqlx::Error| StoreError::Setup(format!("cannot open {}: {error}", path.display()));
         make(&path).map_err(|error| cannot_open(error.into()))?;
-        let mut writer = SqliteConnection::connect_with(&options).await.map_err(cannot_open)?;
+        // Behind a savepoint SQLite keeps copies of the pages that change, and beyond 64 KiB in a file, for which there may be
+        // no place.
+        let writing = options.clone().pragma("temp_store", "MEMORY");
+        let mut writer = SqliteConnection::connect_with(&writing).await.map_err(cannot_open)?;
         let mut migrator = sqlx::migrate!("migrations/sqlite");
         // Migrations expand first and contract later, so this version runs on tables of the next.
         migrator.set_ignore_missing(true);

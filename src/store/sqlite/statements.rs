@@ -2,7 +2,8 @@
 //!
 //! A statement is over with its result. sqlx waits on for the end of all results, with which the connection's thread comes
 //! a moment later: a second change of threads for each. And statements that need nothing of each other's results can go
-//! there together, as one text.
+//! there together, as one text. Whoever runs a text waits for the result of its last statement: what comes after the one that
+//! was waited for may never run.
 
 use futures_util::{TryStreamExt as _, stream::BoxStream};
 use sqlx::{
@@ -32,7 +33,7 @@ impl<'r> Results<'r> {
                 Either::Left(done) => return Ok(done),
             }
         }
-        Ok(SqliteQueryResult::default())
+        Err(Error::Protocol("a text has fewer statements than results were waited for".to_owned()))
     }
 }
 

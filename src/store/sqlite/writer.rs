@@ -43,6 +43,8 @@ struct Turn {
     connection: Option<SqliteConnection>,
     /// A transaction that waits for its commit, and that others may join until then.
     open: Option<Arc<Outcome>>,
+    /// Whether a write has begun that has neither ended nor been taken back, as where its runtime ended.
+    unfinished: bool,
 }
 
 /// What became of a transaction.
@@ -50,7 +52,7 @@ type Outcome = SetOnce<Result<()>>;
 
 impl Writer {
     pub(super) fn new(connection: SqliteConnection) -> Self {
-        let turn = Turn { connection: Some(connection), open: None };
+        let turn = Turn { connection: Some(connection), open: None, unfinished: false };
         Self { turns: Arc::new(Mutex::new(turn)), waiting: Waiting::default() }
     }
 
@@ -77,9 +79,12 @@ impl Writer {
         let waiting = self.waiting.begin();
         let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&self.turns).lock_owned()).await;
         drop(waiting);
-        let turn = turn.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        let mut turn = turn.map_err(|_| sqlx::Error::PoolTimedOut)?;
         if turn.connection.is_none() {
             return Err(sqlx::Error::PoolClosed.into());
+        }
+        if turn.unfinished {
+            turn.roll_back(Begun::Perhaps).await;
         }
         Ok(turn)
     }
@@ -110,6 +115,9 @@ impl Turn {
         if self.open.is_none() {
             return;
         }
+        if self.unfinished {
+            return self.roll_back(Begun::Perhaps).await;
+        }
         let committed = execute(self.connection(), "COMMIT").await;
         if committed.is_err() {
             // It fails where SQLite has rolled back itself.
@@ -127,6 +135,7 @@ impl Turn {
 
     /// Takes back what a write has done that was dropped before its commit.
     async fn roll_back(&mut self, begun: Begun) {
+        self.unfinished = false;
         match begun {
             // The transaction was not begun, so nobody has joined it.
             Begun::No(BEGIN) => return self.open = None,
@@ -216,12 +225,16 @@ impl Write {
         mut each: impl FnMut(&SqliteRow) -> std::result::Result<(), sqlx::Error>,
     ) -> std::result::Result<[SqliteQueryResult; N], sqlx::Error> {
         let Self { turn, begun, .. } = self;
-        let connection = turn.as_mut().expect("the turn is there until the drop").connection();
+        let turn = turn.as_mut().expect("the turn is there until the drop");
+        turn.unfinished = true;
+        let connection = turn.connection();
         let mut results = if let Begun::No(opening) = *begun {
             let arguments = text.take_arguments().map_err(sqlx::Error::Encode)?.unwrap_or_default();
+            let persistent = text.persistent();
             let text = AssertSqlSafe(format!("{opening}; {}", text.sql().as_str()));
             *begun = Begun::Perhaps;
-            let mut results = Results::of(connection, sqlx::query_with(text, arguments));
+            let mut results =
+                Results::of(connection, sqlx::query_with(text, arguments).persistent(persistent));
             results.next(|_| Ok(())).await?;
             *begun = if opening == BEGIN { Begun::Alone } else { Begun::Joined };
             results
@@ -242,12 +255,14 @@ impl Write {
     pub(super) async fn commit(mut self) -> Result<()> {
         let Some(outcome) = self.shared.clone() else {
             self.execute("COMMIT").await?;
+            self.turn_mut().unfinished = false;
             self.turn = None;
             return Ok(());
         };
         if matches!(self.begun, Begun::No(_)) {
             return Ok(());
         }
+        self.turn_mut().unfinished = false;
         // Those who wait have their turns now; without any, this one has it again at once.
         self.turn = None;
         if let Ok(mut turn) = self.turns.try_lock() {
@@ -395,6 +410,36 @@ mod tests {
         joined.await.unwrap().unwrap();
         assert_eq!(commits.load(Ordering::SeqCst), 1, "who writes nothing commits nothing");
         assert_eq!(stored(&writer).await, [1]);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_was_forgotten_half_way_is_not_committed_by_who_comes_next() {
+        let (writer, _) = writer().await;
+        let mut write = writer.begin_shared().await.unwrap();
+        write.execute("INSERT INTO t VALUES (1)").await.unwrap();
+        // As where the runtime ends that was to roll it back.
+        drop(write.turn.take());
+        insert(Arc::clone(&writer), 2).await.unwrap();
+        assert_eq!(stored(&writer).await, [2]);
+    }
+
+    #[tokio::test]
+    async fn a_savepoint_of_an_earlier_write_is_not_what_a_later_one_goes_back_to() {
+        let (writer, _) = writer().await;
+        let mut first = writer.begin_shared().await.unwrap();
+        first.execute_all::<2>("SAVEPOINT attempts; INSERT INTO t VALUES (1)").await.unwrap();
+        let other = Arc::clone(&writer);
+        let second = tokio::spawn(async move {
+            let mut write = other.begin_shared().await?;
+            write.execute_all::<2>("SAVEPOINT attempts; INSERT INTO t VALUES (2)").await?;
+            write.execute("ROLLBACK TO attempts").await?;
+            write.execute("INSERT INTO t VALUES (3)").await?;
+            write.commit().await
+        });
+        tokio::task::yield_now().await;
+        first.commit().await.unwrap();
+        second.await.unwrap().unwrap();
+        assert_eq!(stored(&writer).await, [1, 3]);
     }
 
     #[tokio::test]
