@@ -1,6 +1,6 @@
 //! Connecting, and bringing the tables up to date.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{io, str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
     Connection as _, Executor as _, PgConnection,
@@ -31,14 +31,13 @@ pub(super) const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 const MIGRATION_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Every statement that is frequent goes by an index. A plan that was made while a table was small, and scans or hashes
-/// all of it, would be kept when it is large. And it is planned once: for lists of rows, of which there are more or fewer
-/// each time, the server would plan anew each time.
-const PLANS: [(&str, &str); 4] = [
-    ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-    ("plan_cache_mode", "force_generic_plan"),
-];
+/// all of it, would be kept when it is large.
+const BY_INDEX: [(&str, &str); 3] =
+    [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+
+/// What accepts and records is planned once: for lists of rows, of which there are more or fewer each time, the server would
+/// plan anew each time.
+const PLANNED_ONCE: [(&str, &str); 1] = [("plan_cache_mode", "force_generic_plan")];
 
 /// Names the lock under which one process at a time migrates: "k-webhooks" in hexadecimal, as far as it fits.
 const MIGRATION_LOCK: i64 = 0x6b2d_7765_6268_6f6b;
@@ -72,7 +71,7 @@ impl PostgresStore {
             let begin = format!(
                 "BEGIN; DEALLOCATE ALL; SET LOCAL statement_timeout = {timeout_ms}; \
                  SET LOCAL idle_in_transaction_session_timeout = {deadline_ms}; {}",
-                PLANS.map(|(setting, value)| format!("SET LOCAL {setting} = {value}")).join("; ")
+                BY_INDEX.map(|(setting, value)| format!("SET LOCAL {setting} = {value}")).join("; ")
             );
             connect = connect.statement_cache_capacity(0);
             Begin::Pooled(begin)
@@ -81,10 +80,12 @@ impl PostgresStore {
                 ("statement_timeout", timeout_ms.to_string()),
                 ("idle_in_transaction_session_timeout", deadline_ms.to_string()),
             ]);
-            connect = connect.options(PLANS);
+            connect = connect.options(BY_INDEX);
             Begin::Plain
         };
         migrate(connect.clone()).await?;
+        let keeping =
+            if transaction_pooling { connect.clone() } else { connect.clone().options(PLANNED_ONCE) };
         // At least one of each.
         let kept = KEPT_MAX.min(max_connections.saturating_sub(1) as usize);
         let pooled = max_connections - u32::try_from(kept).unwrap_or(0);
@@ -107,7 +108,7 @@ impl PostgresStore {
         Ok(Self {
             pool,
             waiting: Waiting::default(),
-            kept: Kept::new(connect.clone(), kept),
+            kept: Kept::new(keeping, kept),
             connect,
             ids,
             known: KnownEndpoints::default(),
@@ -127,7 +128,7 @@ pub(super) async fn refuse_standby(connection: &mut PgConnection) -> std::result
     let answer = connection.fetch_one("SELECT pg_is_in_recovery()::int").await?;
     match sqlx::Row::try_get_unchecked::<String, _>(&answer, 0)?.as_str() {
         "0" => Ok(()),
-        _ => Err(sqlx::Error::Configuration("the server is a standby, which takes no writes".into())),
+        _ => Err(sqlx::Error::Io(io::Error::other("the server is a standby, which takes no writes"))),
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) const KEPT_MAX: usize = 2;
 /// After so long a connection makes place for a new one, so that none stays with a server that was replaced.
 const LIFE: Duration = Duration::from_secs(30 * 60);
 
-const PAUSE_BETWEEN_TRIES: Duration = Duration::from_millis(50);
+const PAUSE_BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -47,7 +47,7 @@ pub(super) struct KeptConnection {
     connection: PgConnection,
     made_at: Instant,
     idle: Arc<Mutex<Vec<Idle>>>,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 impl Kept {
@@ -58,16 +58,17 @@ impl Kept {
 
     /// Takes a connection that is there, or makes one, for which it tries as long as the server may come back.
     pub(super) async fn take(&self) -> Result<KeptConnection> {
-        let taken = tokio::time::timeout(ACQUIRE_TIMEOUT, async {
+        let until = Instant::now() + ACQUIRE_TIMEOUT;
+        let taken = tokio::time::timeout_at(until.into(), async {
             let waiting = self.waiting.begin();
             let place = Arc::clone(&self.places).acquire_owned().await;
             drop(waiting);
             let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
             let (connection, made_at) = match self.living().await {
                 Some(living) => living,
-                None => (self.connect().await?, Instant::now()),
+                None => (self.connect(until).await?, Instant::now()),
             };
-            Ok(KeptConnection { connection, made_at, idle: Arc::clone(&self.idle), _place: place })
+            Ok(KeptConnection { connection, made_at, idle: Arc::clone(&self.idle), place })
         });
         taken.await.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()))
     }
@@ -83,18 +84,22 @@ impl Kept {
         }
     }
 
-    async fn connect(&self) -> Result<PgConnection> {
+    async fn connect(&self, until: Instant) -> Result<PgConnection> {
         loop {
-            match PgConnection::connect_with(&self.connect).await.map_err(StoreError::from) {
-                Ok(mut connection) => match refuse_standby(&mut connection).await {
-                    Ok(()) => return Ok(connection),
-                    Err(error) => tracing::warn!(%error, "a connection to the database is of no use"),
-                },
-                Err(error) if error.passes() => {}
-                Err(error) => return Err(error),
+            let made = self.try_to_connect().await.map_err(StoreError::from);
+            match made {
+                Err(error) if error.passes() && Instant::now() + PAUSE_BETWEEN_TRIES < until => {
+                    tokio::time::sleep(PAUSE_BETWEEN_TRIES).await;
+                }
+                made => return made,
             }
-            tokio::time::sleep(PAUSE_BETWEEN_TRIES).await;
         }
+    }
+
+    async fn try_to_connect(&self) -> std::result::Result<PgConnection, sqlx::Error> {
+        let mut connection = PgConnection::connect_with(&self.connect).await?;
+        refuse_standby(&mut connection).await?;
+        Ok(connection)
     }
 
     pub(super) fn in_use(&self) -> PoolUse {
@@ -121,8 +126,10 @@ fn locked(idle: &Mutex<Vec<Idle>>) -> std::sync::MutexGuard<'_, Vec<Idle>> {
 impl KeptConnection {
     /// Keeps it for the next statement: it has answered all that it was asked.
     pub(super) fn keep(self) {
-        let Self { connection, made_at, idle, _place } = self;
-        locked(&idle).push(Idle { connection, made_at, since: Instant::now() });
+        let Self { connection, made_at, idle, place } = self;
+        if !place.semaphore().is_closed() {
+            locked(&idle).push(Idle { connection, made_at, since: Instant::now() });
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use super::{Begin, kept::KeptConnection};
 use crate::store::Result;
 
 /// Given back when dropped, after a rollback where a transaction is open. One that was held so long that its server may
-/// hang is closed instead, which the server takes for a rollback.
+/// hang is closed instead, which the server takes for a rollback of what is not committed: a statement that is a transaction
+/// by itself it may yet finish.
 pub(super) struct Session {
     connection: Option<Connection>,
     in_transaction: bool,
