@@ -182,6 +182,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_savepoint_keeps_needs_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("k.db").display());
+        let store = SqliteStore::open(&url, Arc::new(IdSource::new(Entropy::os()))).await.unwrap();
+        let mut write = store.write().await.unwrap();
+        let kept_in: i64 = sqlx::query_scalar("PRAGMA temp_store").fetch_one(&mut *write).await.unwrap();
+        assert_eq!(kept_in, 2, "memory");
+    }
+
+    #[tokio::test]
     async fn a_read_that_takes_too_long_is_ended_and_the_connection_serves_on() {
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         end_reads_at(&mut connection, Instant::now() + Duration::from_millis(20)).await.unwrap();
