@@ -1,8 +1,8 @@
 //! The connections on which events are accepted and outcomes recorded, statement after statement.
 //!
 //! They are not the pool's. It asks a connection whether it still lives whenever it is given back, which is an answer of the
-//! server for each statement, and hands out the one that was idle longest, so that every statement meets another process of
-//! the server with cold caches.
+//! server for each statement, and hands out the one that was idle longest, so that the statements go round among processes of
+//! the server.
 
 use std::{
     ops::{Deref, DerefMut},
