@@ -94,6 +94,7 @@ impl Storage {
 
     /// Fills the database with [`ENDPOINTS`] endpoints, so many finished deliveries, ten to an event accepted at this
     /// instant and each with its attempt, and so many that are due: half of them of one endpoint, the others of all in turn.
+    /// Like the service's own, the ids of all of them are lower than those that come later.
     /// Their secrets name the key of one that is there, if any is: the program does not start with one that it lacks.
     pub(crate) async fn fill(&self, finished: usize, due: usize, accepted_at: UnixMs) {
         // The first ten characters behind the prefix are the time.
@@ -134,7 +135,8 @@ impl Storage {
         let due_rows = format!(
             "INSERT INTO deliveries (id, merchant_id, livemode, event_id, webhook_endpoint_id, status, attempt_count, \
                ladder_failures, window_started_at, next_attempt_at, claimable_at, created_at) \
-             SELECT 'dlv_1' || substr({{i}}, 2), 'm_0', FALSE, {}, 'we_' || {}, 'pending', 0, 0, i, i, i, 0 FROM n",
+             SELECT 'dlv_' || {}, 'm_0', FALSE, {}, 'we_' || {}, 'pending', 0, 0, i, i, i, 0 FROM n",
+            self.number(&format!("(i + {finished})")),
             event_id(&format!("(i + {events})")),
             self.number(&format!("(CASE WHEN i % 2 = 0 THEN 0 ELSE i / 2 % {ENDPOINTS} END)")),
         );
