@@ -1,7 +1,7 @@
 //! The pages of the portal and the console as they are built and committed: that they are what their sources make, and how
 //! each looks.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, net::TcpListener, path::Path};
 
 use crate::support::{
     engine::{Engine as _, Sqlite},
@@ -84,12 +84,14 @@ async fn every_page_of_the_console_is_accessible_small_and_fits_a_phone() {
 
 #[tokio::test]
 async fn in_a_frame_the_portal_opens_for_a_site_that_may_and_for_no_other() {
-    const SITE: &str = "http://localhost:3999";
+    let free = TcpListener::bind("localhost:0").unwrap();
+    let site = format!("http://localhost:{}", free.local_addr().unwrap().port());
     let database = Sqlite::database().await;
     let mut command = database.serve();
-    command.env("K_WEBHOOKS__PORTAL__ORIGINS", format!("[{SITE:?}]"));
+    command.env("K_WEBHOOKS__PORTAL__ORIGINS", format!("[{site:?}]"));
     let process = Process::start(command).await;
-    let told = browse("frame.mjs", &process, &[("K_WEBHOOKS_SITE", SITE)]).await;
+    drop(free);
+    let told = browse("frame.mjs", &process, &[("K_WEBHOOKS_SITE", &site)]).await;
     assert!(told.ends_with("the frame is as it should be\n"), "{told}");
     process.kill().await;
 }

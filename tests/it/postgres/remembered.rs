@@ -41,6 +41,24 @@ async fn what_is_remembered_is_not_read_again() {
     assert_eq!(database.rows("SELECT id FROM deliveries").await.len(), 2);
 }
 
+/// Which processes of the server have accepted an event last.
+async fn accepting(database: &Database) -> Vec<Vec<String>> {
+    let accepting = "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() \
+                     AND pid <> pg_backend_pid() AND query LIKE '%INSERT INTO events%'";
+    database.rows(accepting).await
+}
+
+/// Which process of the server accepts: the second event is accepted by one statement, the first in a transaction that
+/// reads what it is for.
+async fn accepting_once_remembered(database: &Database, process: &Process) -> Vec<Vec<String>> {
+    for _ in 0..2 {
+        process.internal().post("/v1/events", charge()).await.expect(201);
+    }
+    let accepting = accepting(database).await;
+    assert_eq!(accepting.len(), 1);
+    accepting
+}
+
 #[tokio::test]
 async fn events_one_after_the_other_are_accepted_by_one_process_of_the_server() {
     let database = database().await;
@@ -48,9 +66,46 @@ async fn events_one_after_the_other_are_accepted_by_one_process_of_the_server() 
     for _ in 0..5 {
         process.internal().post("/v1/events", charge()).await.expect(201);
     }
-    let accepting = "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() \
-                     AND pid <> pg_backend_pid() AND query LIKE '%INSERT INTO events%'";
-    assert_eq!(database.rows(accepting).await.len(), 1, "what is in its caches is used again");
+    assert_eq!(accepting(&database).await.len(), 1, "what is in its caches is used again");
+}
+
+#[tokio::test]
+async fn a_statement_that_the_server_refuses_leaves_the_connection_that_accepts_in_use() {
+    let database = database().await;
+    let process = api(&database).await;
+    let before = accepting_once_remembered(&database, &process).await;
+    let mut operator = PgConnection::connect(&database.url).await.unwrap();
+    operator
+        .execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''refused''; END'; \
+             CREATE TRIGGER refused BEFORE INSERT ON events EXECUTE FUNCTION refuse()",
+        )
+        .await
+        .unwrap();
+    process.internal().post("/v1/events", charge()).await.expect(500);
+    operator.execute("DROP TRIGGER refused ON events").await.unwrap();
+    let after = accepting_once_remembered(&database, &process).await;
+    assert_eq!(after, before, "the server answered, so nothing is wrong with the connection");
+    assert_eq!(database.rows("SELECT id FROM events").await.len(), 4, "what was refused is not stored");
+}
+
+#[tokio::test]
+async fn an_event_is_accepted_on_another_connection_where_the_kept_one_was_cut() {
+    let database = database().await;
+    let process = api(&database).await;
+    let before = accepting_once_remembered(&database, &process).await;
+    let cut = "SELECT pg_terminate_backend(pid, 10000)::text FROM pg_stat_activity \
+               WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%INSERT INTO events%'";
+    assert_eq!(database.rows(cut).await, [["true"]]);
+    // Whoever finds it cut is refused, unless it was idle for so long that it was tried first.
+    let finding = process.internal().post("/v1/events", charge()).await;
+    if finding.status != 201 {
+        finding.expect(503);
+        process.internal().post("/v1/events", charge()).await.expect(201);
+    }
+    let after = accepting_once_remembered(&database, &process).await;
+    assert_ne!(after, before);
+    assert_eq!(database.rows("SELECT id FROM events").await.len(), 5, "what was refused is not stored");
 }
 
 #[tokio::test]

@@ -31,7 +31,10 @@ async fn an_event_accepted_before_a_kill_and_never_sent_is_delivered_by_the_next
 async fn an_attempt_under_way_at_a_kill_is_made_again_by_the_next_process() {
     let database = database().await;
     let receiver = Receiver::start(Act::Hang).await;
-    let process = Process::start(database.serve()).await;
+    let mut command = database.serve();
+    // Longer than the kill takes to come, also on a busy machine.
+    command.env("K_WEBHOOKS__DELIVERY__TIMEOUT", "3s");
+    let process = Process::start(command).await;
     let event = process.publish_to(&receiver).await;
     // The request has arrived and its outcome is not recorded: the kill falls between send and record.
     receiver.until(1).await;
