@@ -35,7 +35,6 @@ const DUE_AT_LEAST: usize = 40_000;
 
 const WARM_UP: usize = 5;
 const ROUNDS: usize = 60;
-/// Of as many merchants, or of one.
 const EVENTS: usize = 64;
 const CLAIMED: usize = 256;
 
@@ -43,7 +42,8 @@ const CLAIMED: usize = 256;
 const BEGIN: UnixMs = UnixMs(1_800_000_000_000);
 
 /// What is measured: accepting touches the end of each endpoint's list, so it is done for many of them and for few.
-const OPERATIONS: [&str; 4] = ["accept, of 64 merchants", "accept, of one merchant", "claim", "record"];
+const OPERATIONS: [&str; 4] =
+    ["accept, each of another merchant", "accept, all of one merchant", "claim", "record"];
 
 type Measured = [hdrhistogram::Histogram<u64>; OPERATIONS.len()];
 

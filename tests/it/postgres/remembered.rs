@@ -41,39 +41,41 @@ async fn what_is_remembered_is_not_read_again() {
     assert_eq!(database.rows("SELECT id FROM deliveries").await.len(), 2);
 }
 
-/// Which processes of the server have accepted an event last.
-async fn accepting(database: &Database) -> Vec<Vec<String>> {
-    let accepting = "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() \
-                     AND pid <> pg_backend_pid() AND query LIKE '%INSERT INTO events%'";
-    database.rows(accepting).await
+macro_rules! of_those_that_accepted_last {
+    ($what:literal) => {
+        concat!(
+            "SELECT ",
+            $what,
+            "::text FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+               AND query LIKE '%INSERT INTO events%'"
+        )
+    };
 }
 
 /// Which process of the server accepts: the second event is accepted by one statement, the first in a transaction that
 /// reads what it is for.
-async fn accepting_once_remembered(database: &Database, process: &Process) -> Vec<Vec<String>> {
+async fn accepting(database: &Database, process: &Process) -> String {
     for _ in 0..2 {
         process.internal().post("/v1/events", charge()).await.expect(201);
     }
-    let accepting = accepting(database).await;
-    assert_eq!(accepting.len(), 1);
-    accepting
+    let rows = database.rows(of_those_that_accepted_last!("pid")).await;
+    let [row] = rows.as_slice() else { panic!("one process accepts: {rows:?}") };
+    row[0].clone()
 }
 
 #[tokio::test]
 async fn events_one_after_the_other_are_accepted_by_one_process_of_the_server() {
     let database = database().await;
     let process = api(&database).await;
-    for _ in 0..5 {
-        process.internal().post("/v1/events", charge()).await.expect(201);
-    }
-    assert_eq!(accepting(&database).await.len(), 1, "what is in its caches is used again");
+    let before = accepting(&database, &process).await;
+    assert_eq!(accepting(&database, &process).await, before, "what is in its caches is used again");
 }
 
 #[tokio::test]
 async fn a_statement_that_the_server_refuses_leaves_the_connection_that_accepts_in_use() {
     let database = database().await;
     let process = api(&database).await;
-    let before = accepting_once_remembered(&database, &process).await;
+    let before = accepting(&database, &process).await;
     let mut operator = PgConnection::connect(&database.url).await.unwrap();
     operator
         .execute(
@@ -84,8 +86,11 @@ async fn a_statement_that_the_server_refuses_leaves_the_connection_that_accepts_
         .unwrap();
     process.internal().post("/v1/events", charge()).await.expect(500);
     operator.execute("DROP TRIGGER refused ON events").await.unwrap();
-    let after = accepting_once_remembered(&database, &process).await;
-    assert_eq!(after, before, "the server answered, so nothing is wrong with the connection");
+    assert_eq!(
+        accepting(&database, &process).await,
+        before,
+        "the server answered, so nothing is wrong with the connection"
+    );
     assert_eq!(database.rows("SELECT id FROM events").await.len(), 4, "what was refused is not stored");
 }
 
@@ -93,9 +98,8 @@ async fn a_statement_that_the_server_refuses_leaves_the_connection_that_accepts_
 async fn an_event_is_accepted_on_another_connection_where_the_kept_one_was_cut() {
     let database = database().await;
     let process = api(&database).await;
-    let before = accepting_once_remembered(&database, &process).await;
-    let cut = "SELECT pg_terminate_backend(pid, 10000)::text FROM pg_stat_activity \
-               WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%INSERT INTO events%'";
+    let before = accepting(&database, &process).await;
+    let cut = of_those_that_accepted_last!("pg_terminate_backend(pid, 10000)");
     assert_eq!(database.rows(cut).await, [["true"]]);
     // Whoever finds it cut is refused, unless it was idle for so long that it was tried first.
     let finding = process.internal().post("/v1/events", charge()).await;
@@ -103,8 +107,7 @@ async fn an_event_is_accepted_on_another_connection_where_the_kept_one_was_cut()
         finding.expect(503);
         process.internal().post("/v1/events", charge()).await.expect(201);
     }
-    let after = accepting_once_remembered(&database, &process).await;
-    assert_ne!(after, before);
+    assert_ne!(accepting(&database, &process).await, before);
     assert_eq!(database.rows("SELECT id FROM events").await.len(), 5, "what was refused is not stored");
 }
 
